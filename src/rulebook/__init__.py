@@ -1,0 +1,1 @@
+"""The workshop of python-backend: read rules, check them, render and ship them."""
