@@ -133,9 +133,8 @@ class _Reader:
         if token.type == "heading_open" and following is not None:
             heading = Heading(int(token.tag[1]), following.content, line)
             self.headings.append(heading)
-            if heading.level <= 2:
-                self._close_section()
-                self._heading = heading
+            self._close_section()
+            self._heading = heading
             self._label = None
         elif token.type == "list_item_open":
             self._bullet = line

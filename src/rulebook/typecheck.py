@@ -38,8 +38,8 @@ def _run_mypy(
     folder.mkdir(parents=True, exist_ok=True)
     for name, half in sources.items():
         _write(folder / name, padded(half))
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [sys.executable, "-m", "mypy", *ARGUMENTS, "--cache-dir", root / ".cache" / "mypy"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *ARGUMENTS, f"--cache-dir={root / '.cache' / 'mypy'}"]
         + [str(folder / name) for name in sources],
         capture_output=True,
         text=True,

@@ -96,7 +96,7 @@ async def request(
     }
     try:
         await app(scope, receive, send)
-    except Exception as error:  # noqa: BLE001 - a server would log it and go on
+    except Exception as error:
         exchange.error = error
     return exchange
 

@@ -19,10 +19,10 @@ async def reached(event: asyncio.Event, *tasks: asyncio.Task[Any], limit: float 
 
 
 async def until(condition: Callable[[], bool], limit: float = 5) -> bool:
-    """Poll a condition that nothing announces; return whether it came true within `limit` seconds."""
+    """Poll a condition that nothing announces; return whether it came true in `limit` seconds."""
     try:
         async with asyncio.timeout(limit):
-            while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:
         return condition()

@@ -76,7 +76,7 @@ def postgres_server() -> Iterator[Database]:
     if url := os.environ.get("DATABASE_URL"):
         yield Database(url)
         return
-    home = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # noqa: S108 - sockets need short paths
+    home = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
     try:
         with _started(home) as database:
             yield database

@@ -43,7 +43,7 @@ class Server:
     async def _poll(self, condition, limit: float) -> bool:
         try:
             async with asyncio.timeout(limit):
-                while not condition() and self.process.poll() is None:  # noqa: ASYNC110
+                while not condition() and self.process.poll() is None:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pass
@@ -65,7 +65,7 @@ async def uvicorn(
         port = free_port()
         command = [sys.executable, "-u", "-m", "uvicorn", "service:app", "--port", str(port)]
         with log_file.open("wb") as log:
-            process = subprocess.Popen(  # noqa: ASYNC220, S603 - it returns at once
+            process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
                 [*command, *arguments],
                 cwd=folder,
                 env=os.environ | {"PYTHONPATH": f"{folder}:{ROOT}"} | (env or {}),

@@ -1,0 +1,190 @@
+"""The command line: each command parses its arguments, calls one function, prints."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FINE, FOUND, MISUSE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0 when all is well, 1 when it found something, 2 on misuse."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except (OSError, RuntimeError) as error:
+        print(f"rulebook: {error}", file=sys.stderr)
+        return MISUSE
+    except ModuleNotFoundError as error:
+        hint = "pip install -r requirements-test.txt"
+        print(f"rulebook: {error}; run `{hint}` in the repository", file=sys.stderr)
+        return MISUSE
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rulebook",
+        description="Check, build, ship and install the python-backend skill.",
+        epilog="Exit status: 0 all is well, 1 something was found, 2 misuse.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        root = "the repository to work on (default: the one this command is from)"
+        added.add_argument("--root", type=Path, default=ROOT, help=root)
+        return added
+
+    check = command("check", "check every rule, test claim and generated text")
+    check.add_argument("--json", action="store_true", help="print findings and counts as JSON")
+    check.set_defaults(run=_check)
+    build = command("build", "write the generated texts: index, tables, llms.txt, manifests")
+    build.set_defaults(run=_build)
+    new = command("new", "start a rule: its page and its test, both red")
+    new.add_argument("rule", metavar="CATEGORY/NAME")
+    new.set_defaults(run=_new)
+    ship = command("ship", "write what users get into a folder: DIR/skills/python-backend")
+    ship.add_argument("folder", type=Path, metavar="DIR", help="a folder that is new or empty")
+    ship.set_defaults(run=_ship)
+    install = command("install", "put the skill into a project, for each agent as a real copy")
+    install.add_argument("project", type=Path, metavar="PROJECT")
+    install.add_argument(
+        "--only",
+        choices=["agents", "claude"],
+        help="agents: .agents/skills (Codex, Cursor, Gemini CLI, Copilot and others);"
+        " claude: .claude/skills (Claude Code); default: both",
+    )
+    install.add_argument("--uninstall", action="store_true", help="remove the skill instead")
+    install.add_argument("--force", action="store_true", help="replace what is edited or not ours")
+    install.add_argument("--json", action="store_true", help="print what was done as JSON")
+    install.set_defaults(run=_install)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from rulebook.check import check
+
+    report = check(arguments.root.resolve())
+    if arguments.json:
+        findings = [
+            {"path": str(f.path), "line": f.line, "message": f.message, "hint": f.hint}
+            for f in report.findings
+        ]
+        content = {"findings": findings, "counts": report.counts, "budgets": report.budgets}
+        print(json.dumps(content, indent=2))
+        return FOUND if report.findings else FINE
+    for finding in report.findings:
+        path = finding.path
+        if path.is_relative_to(Path.cwd()):
+            path = path.relative_to(Path.cwd())
+        print(f"{path}:{finding.line}: {finding.message}; {finding.hint}")
+    for name, (done, total) in report.counts.items():
+        print(f"{done} of {total} {name}", file=sys.stderr)
+    for name, (cost, limit) in report.budgets.items():
+        unit = "" if name.endswith("lines") else " tokens"
+        print(f"{name}: {cost} of {limit}{unit}", file=sys.stderr)
+    return FOUND if report.findings else FINE
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from rulebook.evidence import read_evidence
+    from rulebook.parse import read_rules
+    from rulebook.render import generated
+
+    root = arguments.root.resolve()
+    rules, unreadable = read_rules(root)
+    evidence, _ = read_evidence(root)
+    try:
+        texts, findings = generated(root, rules, evidence)
+    except KeyError as error:
+        print(f"rulebook: a rule lacks the field {error}; run `rulebook check`", file=sys.stderr)
+        return FOUND
+    for finding in unreadable + findings:
+        print(f"{finding.path}:{finding.line}: {finding.message}; {finding.hint}", file=sys.stderr)
+    if unreadable or findings:
+        return FOUND
+    for path, text in texts.items():
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(path.relative_to(root))
+    return FINE
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from rulebook.scaffold import ScaffoldError, new_rule
+
+    try:
+        paths = new_rule(arguments.root.resolve(), arguments.rule)
+    except (ValueError, ScaffoldError) as error:
+        print(f"rulebook: {error}", file=sys.stderr)
+        return MISUSE
+    for path in paths:
+        print(path)
+    return FINE
+
+
+def _ship(arguments: argparse.Namespace) -> int:
+    from rulebook.payload import NAME, PayloadError, payload, write
+
+    folder = arguments.folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        print(f"rulebook: {folder}: is not an empty folder; choose another", file=sys.stderr)
+        return MISUSE
+    try:
+        files = payload(arguments.root.resolve())
+    except PayloadError as error:
+        print(f"rulebook: {error}", file=sys.stderr)
+        return FOUND
+    target = folder / "skills" / NAME
+    write(files, target)
+    print(target)
+    print(f"{len(files)} files, {sum(map(len, files.values()))} bytes", file=sys.stderr)
+    return FINE
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from rulebook.install import FOLDERS, InstallError, install, targets, uninstall
+    from rulebook.payload import PayloadError, payload
+
+    project = arguments.project.resolve()
+    if not project.is_dir():
+        print(f"rulebook: {project}: is not a folder; name a project", file=sys.stderr)
+        return MISUSE
+    paths = targets(project, [arguments.only] if arguments.only else list(FOLDERS))
+    try:
+        if arguments.uninstall:
+            outcomes, cost = uninstall(paths, force=arguments.force), {}
+        else:
+            files = payload(arguments.root.resolve())
+            outcomes, cost = install(files, paths, force=arguments.force), _cost(files)
+    except (InstallError, PayloadError) as error:
+        print(f"rulebook: {error}", file=sys.stderr)
+        return FOUND
+    if arguments.json:
+        done = [{"path": str(each.path), "action": each.action} for each in outcomes]
+        print(json.dumps({"folders": done, "tokens": cost}, indent=2))
+        return FINE
+    for each in outcomes:
+        print(f"{each.action} {each.path}")
+    if cost:
+        text = "{always} in every session, {skill} when it is used, {rule} for each rule read"
+        print(f"Tokens it costs an agent, about: {text.format(**cost)}", file=sys.stderr)
+    return FINE
+
+
+def _cost(files: dict[str, bytes]) -> dict[str, int]:
+    from rulebook.tokens import estimate
+
+    rules = [estimate(data.decode()) for name, data in files.items() if name.startswith("rules/")]
+    _, front, body = files["SKILL.md"].decode().split("---\n", 2)
+    description = front.partition("description:")[2].partition("\nlicense:")[0]
+    return {
+        "always": estimate(description),
+        "skill": estimate(body),
+        "rule": sum(rules) // max(len(rules), 1),
+    }

@@ -1,0 +1,184 @@
+"""Write the texts that follow from the rules: index, tables, llms.txt, manifests."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from rulebook.evidence import Evidence
+from rulebook.model import Finding, Page
+from rulebook.versions import pins, project_version
+
+NAME = "python-backend"
+SUMMARY = "Twelve proven rules for async Python backends"
+# What the skill speaks about; the other pins only serve the tests.
+SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]
+SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate"]
+STALE = "run `rulebook build`"
+
+
+def generated(
+    root: Path, rules: dict[str, Page], evidence: list[Evidence]
+) -> tuple[dict[Path, str], list[Finding]]:
+    """Return every generated text by the file it belongs in, and what prevents one."""
+    findings: list[Finding] = []
+    version = project_version(root)
+    parts = {
+        "index": index(rules),
+        "symptoms": symptoms(rules),
+        "rules": rule_table(rules),
+        "numbers": numbers(rules),
+    }
+    texts: dict[Path, str] = {}
+    for name in ("SKILL.md", "README.md"):
+        path = root / name
+        if not path.exists():
+            findings.append(Finding(path, 1, "is missing", "restore it"))
+            continue
+        text = path.read_text(encoding="utf-8")
+        texts[path] = _filled(path, text, parts, rules, findings)
+    skill = root / "SKILL.md"
+    if skill in texts:
+        stamp = {"version": version, "verified": verified(root)}
+        for field, value in stamp.items():
+            pattern = rf'(?m)^(  {field}: )".*"$'
+            texts[skill] = re.sub(pattern, rf'\1"{value}"', texts[skill], count=1)
+    texts[root / "llms.txt"] = llms_txt(rules)
+    texts[root / "MANIFEST.json"] = _json(manifest(root, rules, evidence))
+    for name, content in plugin(version).items():
+        texts[root / ".claude-plugin" / name] = _json(content)
+    return texts, findings
+
+
+def _filled(
+    path: Path, text: str, parts: dict[str, str], rules: dict[str, Page], found: list[Finding]
+) -> str:
+    marker = re.compile(r"(<!-- (\w+)((?: \S+)*):start -->\n).*?(<!-- \2:end -->)", re.S)
+
+    def fill(match: re.Match[str]) -> str:
+        name, arguments = match[2], match[3].split()
+        line = text.count("\n", 0, match.start()) + 1
+        content = pair_text(rules, *arguments) if name == "pair" else parts.get(name)
+        if content is None:
+            found.append(Finding(path, line, f"nothing to generate for {name}", "mend the marker"))
+            return match[0]
+        return f"{match[1]}{content}\n{match[4]}"
+
+    return marker.sub(fill, text)
+
+
+def index(rules: dict[str, Page]) -> str:
+    """The table an agent chooses rules by."""
+    rows = ["| Rule | Read it when |", "| --- | --- |"]
+    for rule in rules.values():
+        rows.append(f"| [{rule.id}](rules/{rule.id}.md) | {rule.meta['when']} |")
+    return "\n".join(rows)
+
+
+def symptoms(rules: dict[str, Page]) -> str:
+    """Error texts by rule, for grep."""
+    lines = []
+    for rule in rules.values():
+        texts = ", ".join(f"`{text}`" for text in rule.symptoms)
+        lines.append(f"- {rule.id}: {texts}")
+    return "\n".join(lines)
+
+
+def rule_table(rules: dict[str, Page]) -> str:
+    """The table a person chooses rules by."""
+    rows = ["| Rule | Impact | Without it |", "| --- | --- | --- |"]
+    for rule in rules.values():
+        link = f"[{rule.meta['title']}](rules/{rule.id}.md)"
+        rows.append(f"| {link} | {rule.meta['impact']} | {rule.meta['impactDescription']} |")
+    return "\n".join(rows)
+
+
+def numbers(rules: dict[str, Page]) -> str:
+    """How much is proven."""
+    pairs = sum(len(rule.pairs) for rule in rules.values())
+    claims = sum(len(rule.claims) for rule in rules.values())
+    texts = sum(len(rule.symptoms) for rule in rules.values())
+    return (
+        f"{len(rules)} rules hold {pairs} pairs: each incorrect half is seen to fail and each"
+        f" correct half to hold, by the same observation.\n{claims} traps and version notes are"
+        f" confirmed by a test that names them; {texts} error texts are produced by one."
+    )
+
+
+def pair_text(rules: dict[str, Page], rule: str = "", pair: str = "") -> str | None:
+    """A pair as its rule shows it, or None when there is no such pair."""
+    for each in rules[rule].pairs if rule in rules else ():
+        if each.slug == pair:
+            halves = [
+                f"**{half.verdict.title()}** - {half.claim}\n\n```python\n{half.block.code}```"
+                for half in each.halves
+            ]
+            return "\n\n".join(halves)
+    return None
+
+
+def llms_txt(rules: dict[str, Page]) -> str:
+    """An index by https://llmstxt.org."""
+    lines = [f"# {NAME}", "", f"> {SUMMARY}; every example is executed."]
+    category = ""
+    for rule in rules.values():
+        if rule.category != category:
+            category = rule.category
+            lines += ["", f"## {category}", ""]
+        lines.append(f"- [{rule.meta['title']}](rules/{rule.id}.md): {rule.meta['when']}")
+    return "\n".join(lines) + "\n"
+
+
+def verified(root: Path) -> str:
+    """The main versions the examples are proven on, in one line."""
+    known = pins(root)
+    names = {"fastapi": "FastAPI", "sqlalchemy": "SQLAlchemy", "asyncpg": "asyncpg"}
+    return ", ".join(f"{title} {known[name]}" for name, title in names.items() if name in known)
+
+
+def manifest(root: Path, rules: dict[str, Page], evidence: list[Evidence]) -> dict[str, Any]:
+    """Which test proves which example, by hash, and on which versions."""
+    proofs = {(e.page, e.key): e for e in evidence if e.kind == "proves"}
+    examples = []
+    for rule in rules.values():
+        for half in rule.halves:
+            proof = proofs.get((rule.id, half.pair))
+            place = f"{proof.path.relative_to(root).as_posix()}::{proof.test}" if proof else None
+            digest = hashlib.sha256(half.block.code.encode()).hexdigest()
+            examples.append(
+                {
+                    "rule": rule.id,
+                    "pair": half.pair,
+                    "half": half.verdict,
+                    "sha256": digest,
+                    "proof": place,
+                }
+            )
+    known = pins(root)
+    return {
+        "name": NAME,
+        "version": project_version(root),
+        "verified": {name: known[name] for name in SUBJECTS if name in known},
+        "examples": examples,
+    }
+
+
+def plugin(version: str) -> dict[str, Any]:
+    """The manifests Claude Code reads."""
+    author = {"name": "The python-backend authors"}
+    entry = {"name": NAME, "version": version, "description": SUMMARY, "author": author}
+    keywords = ["python", "asyncio", "fastapi", "sqlalchemy", "connection-pooling"]
+    return {
+        "plugin.json": entry | {"license": "MIT", "keywords": keywords},
+        "marketplace.json": {
+            "name": NAME,
+            "owner": author,
+            "description": SUMMARY,
+            "plugins": [{"name": NAME, "source": "./", "description": SUMMARY}],
+        },
+    }
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
