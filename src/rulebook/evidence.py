@@ -23,10 +23,11 @@ class Evidence:
 
 
 def read_evidence(root: Path) -> tuple[list[Evidence], list[Finding]]:
-    """Collect the evidence in every test module under `root/tests`."""
+    """Collect the evidence in `root/tests/test_*.py` and below `root/tests/rules`."""
+    folder = root / "tests"
     evidence: list[Evidence] = []
     findings: list[Finding] = []
-    for path in sorted((root / "tests").rglob("test_*.py")):
+    for path in [*sorted(folder.glob("test_*.py")), *sorted(folder.glob("rules/*/test_*.py"))]:
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError) as error:

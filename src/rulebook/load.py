@@ -18,6 +18,15 @@ def module_name(half: Half) -> str:
     return f"{page}.L{half.block.line}"
 
 
+def parses(half: Half) -> bool:
+    """Whether the block is Python at all."""
+    try:
+        ast.parse(half.block.code)
+    except SyntaxError:
+        return False
+    return True
+
+
 def load(half: Half, tree: ast.Module | None = None) -> ModuleType:
     """Execute the block and return its module.
 

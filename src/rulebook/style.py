@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rulebook.load import module_name
+from rulebook.load import module_name, parses
 from rulebook.model import Finding, Half, Page
 
 ALWAYS = ["--isolated", "--no-cache", "--target-version=py311"]
@@ -25,14 +25,14 @@ def lint_style(pages: Iterable[Page]) -> Iterator[Finding]:
         folder = Path(name)
         files: dict[Path, tuple[Page, Half]] = {}
         for page in pages:
-            for half in page.halves:
+            for half in filter(parses, page.halves):
                 path = folder / f"{module_name(half).replace('.', '_')}.py"
                 path.write_text(half.block.code, encoding="utf-8")
                 files[path.resolve()] = page, half
         if files:
             yield from _reports(folder, files)
-            yield from _formats(folder, files)
             yield from _codes(folder, files)
+            yield from _formats(folder, files)
 
 
 def _reports(folder: Path, files: dict[Path, tuple[Page, Half]]) -> Iterator[Finding]:
@@ -46,10 +46,9 @@ def _reports(folder: Path, files: dict[Path, tuple[Page, Half]]) -> Iterator[Fin
 
 
 def _formats(folder: Path, files: dict[Path, tuple[Page, Half]]) -> Iterator[Finding]:
-    for line in _ruff(folder, "format", "--check").splitlines():
-        before, _, name = line.partition("Would reformat: ")
-        if not before and name:
-            _, half = files[(folder / name).resolve()]
+    _ruff(folder, "format")
+    for path, (_, half) in files.items():
+        if path.read_text(encoding="utf-8") != half.block.code:
             hint = "use ruff format's layout, lines of 88"
             yield Finding(half.block.path, half.block.line, "ruff would reformat", hint)
 

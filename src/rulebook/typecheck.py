@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rulebook.load import module_name, padded
+from rulebook.load import module_name, padded, parses
 from rulebook.model import Finding, Half
 
 ARGUMENTS = ["--strict", "--output=json", "--no-error-summary", "--config-file", "pyproject.toml"]
@@ -17,8 +17,12 @@ def type_errors(halves: Iterable[Half], root: Path) -> list[Finding]:
     """Return mypy's errors in the blocks, at the lines of the pages they stand in.
 
     Blocks are padded with empty lines, so no line number needs translating. The verdict is kept
-    under `root/.cache`, named by what was checked. Raises RuntimeError when mypy cannot run.
+    under `root/.cache`, named by what was checked. Blocks that do not parse are left out: mypy
+    would stop at the first. Raises RuntimeError when mypy cannot run.
     """
+    halves = [half for half in halves if parses(half)]
+    if not halves:
+        return []
     sources = {f"{module_name(half).replace('.', '_')}.py": half for half in halves}
     described = repr([(name, padded(half)) for name, half in sources.items()])
     digest = hashlib.sha256(described.encode()).hexdigest()[:16]
