@@ -1,0 +1,175 @@
+"""Proofs of the pairs and the symptoms of fastapi/dependencies."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from tests.harness import correct, incorrect, produces, proves
+from tests.observers.asgi import request
+from tests.observers.failing_commit import refuse_commit
+from tests.servers.postgres import Database
+
+RULE = "fastapi/dependencies"
+
+
+@asynccontextmanager
+async def orders(postgres: Database) -> AsyncIterator[tuple[AsyncEngine, async_sessionmaker]]:
+    """An engine on a database with a table of orders, and its session factory."""
+    postgres.execute("CREATE TABLE orders (id serial PRIMARY KEY, sku text NOT NULL)")
+    engine = create_async_engine(postgres.asyncpg)
+    try:
+        yield engine, async_sessionmaker(engine, expire_on_commit=False)
+    finally:
+        await engine.dispose()
+
+
+def shop(half) -> FastAPI:
+    """An application that stores an order through the half's session."""
+    app = FastAPI()
+
+    @app.post("/orders", status_code=201)
+    async def create(sku: str, session: half.Session) -> str:
+        await session.execute(text("INSERT INTO orders (sku) VALUES (:sku)"), {"sku": sku})
+        return sku
+
+    return app
+
+
+@proves(RULE, "one-session-alias")
+async def a_lost_row_is_answered_with_201(half, postgres):
+    """The server refuses the COMMIT, and the client has been told that the row is stored."""
+    app = shop(half)
+    async with orders(postgres) as (_, sessions):
+        postgres.execute(refuse_commit("orders", "NEW.sku = 'refused'"))
+        stored = await request(app, "/orders?sku=ok", "POST", state={"sessions": sessions})
+        assert (stored.status, stored.json(), stored.error) == (201, "ok", None)
+
+        lost = await request(app, "/orders?sku=refused", "POST", state={"sessions": sessions})
+
+    assert postgres.execute("SELECT sku FROM orders") == [("ok",)]
+    assert isinstance(lost.error, IntegrityError)
+    return lost.status == 201
+
+
+@proves(RULE, "sessions-for-streams")
+async def a_connection_is_out_when_the_body_is_sent(half, postgres):
+    """After the last byte a connection is still checked out, and nobody will return it."""
+    app = FastAPI()
+    app.get("/export")(half.export)
+    out = []
+    async with orders(postgres) as (engine, sessions):
+        postgres.execute("INSERT INTO orders (sku) VALUES ('a'), ('b')")
+
+        def count(message) -> None:
+            out.append(engine.pool.checkedout())
+
+        gc.disable()  # a collection would end the forgotten connection, at a moment of its choice
+        try:
+            exchange = await request(app, "/export", state={"sessions": sessions}, on_send=count)
+        finally:
+            gc.enable()
+            gc.collect()
+
+    assert (exchange.status, exchange.body) == (200, b"a\nb\n")
+    return out[-1] > 0
+
+
+@proves(RULE, "settings-that-keep-secrets")
+async def a_secret_shows_in_text_about_settings(half, monkeypatch, tmp_path):
+    """The signing key stands in the error about another variable, or in the repr."""
+    key = "correct horse battery staple 1234"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"APP_JWT_KEY={key}\n")
+    with pytest.raises(ValidationError) as missing:
+        half.Settings()
+    assert "database_url" in str(missing.value)
+    monkeypatch.setenv("APP_DATABASE_URL", "postgresql://app:hunter2@db/app")
+    settings = await half.get_settings()
+    assert {"jwt_key", "database_url"} == set(settings.model_dump())
+
+    return key in str(missing.value) or "hunter2" in repr(settings)
+
+
+@produces(RULE, "Caught handled exception, but response already started")
+async def a_commit_that_fails_after_the_response_is_logged(postgres):
+    """An exception handler for the failed COMMIT comes too late, and the server logs that."""
+    app = shop(incorrect(RULE, "one-session-alias"))
+
+    @app.exception_handler(IntegrityError)
+    async def conflict(request: Request, error: Exception) -> Response:
+        return Response(status_code=409)
+
+    async with orders(postgres) as (_, sessions):
+        postgres.execute(refuse_commit("orders"))
+        late = await request(app, "/orders?sku=a", "POST", state={"sessions": sessions})
+
+    assert late.status == 201
+    return str(late.error)
+
+
+@produces(RULE, "The garbage collector is trying to clean up non-checked-in connection")
+async def a_function_scoped_session_in_a_stream_is_left_to_the_collector(postgres, caplog):
+    """A stream reopens the session its dependency has closed, and SQLAlchemy reports the leak."""
+    Session = correct(RULE, "one-session-alias").Session  # noqa: N806 - an alias of a type
+    app = FastAPI()
+
+    @app.get("/export")
+    async def export(session: Session) -> StreamingResponse:
+        async def lines() -> AsyncIterator[str]:
+            for sku in await session.scalars(text("SELECT sku FROM orders")):
+                yield sku
+
+        return StreamingResponse(lines())
+
+    async with orders(postgres) as (_, sessions):
+        postgres.execute("INSERT INTO orders (sku) VALUES ('a')")
+        exchange = await request(app, "/export", state={"sessions": sessions})
+        assert (exchange.body, exchange.error) == (b"a", None)
+        with caplog.at_level(logging.ERROR, "sqlalchemy.pool"):
+            gc.collect()
+    return caplog.text
+
+
+async def swallow() -> AsyncIterator[None]:
+    """A dependency that forgets the exception of the request."""
+    try:
+        yield
+    except Exception:  # noqa: S110 - the mistake under test
+        pass
+
+
+@produces(RULE, "Response not awaited. There's a high chance")
+async def a_swallowed_exception_is_reported_by_fastapi():
+    """In the default scope FastAPI finds that there is no response."""
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(swallow)])
+    async def missing() -> None:
+        raise HTTPException(404)
+
+    exchange = await request(app)
+    assert exchange.status == 500
+    return str(exchange.error)
+
+
+@produces(RULE, "cannot access local variable 'response'")
+async def a_swallowed_exception_is_a_missing_variable_in_function_scope():
+    """In function scope FastAPI itself stumbles over the response that is not there."""
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(swallow, scope="function")])
+    async def missing() -> None:
+        raise HTTPException(404)
+
+    exchange = await request(app)
+    assert exchange.status == 500
+    return str(exchange.error)

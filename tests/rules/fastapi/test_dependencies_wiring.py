@@ -1,0 +1,192 @@
+"""Confirmations of the traps of fastapi/dependencies in types, settings and overrides."""
+
+import functools
+import subprocess
+import sys
+from types import ModuleType
+from typing import Annotated, Any
+from unittest.mock import MagicMock
+
+from fastapi import Depends, FastAPI
+from pydantic import BaseModel
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.harness import confirms, correct
+from tests.observers.asgi import request
+
+RULE = "fastapi/dependencies"
+
+POSTPONED = """
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Annotated
+
+from fastapi import Depends, FastAPI
+
+app = FastAPI()
+
+
+async def provide():
+    return {"a": 1}
+
+
+@app.get("/")
+async def read(found: Annotated[OrderedDict, Depends(provide)]) -> dict:
+    return found
+"""
+
+
+@confirms(RULE, "postponed-annotations")
+async def ruff_turns_a_dependency_into_a_query_parameter(tmp_path):
+    """TC003's fix hides the import of the annotated type: 200 becomes 422 for everybody."""
+    path = tmp_path / "service.py"
+    path.write_text(POSTPONED)
+
+    async def answered() -> tuple[int, Any]:
+        module = ModuleType("service")
+        exec(compile(path.read_text(), str(path), "exec"), module.__dict__)  # noqa: S102
+        exchange = await request(module.app)
+        return exchange.status, exchange.json()
+
+    before = await answered()
+    fix = ["--fix", "--unsafe-fixes", "--quiet", "--select=TC001,TC002,TC003"]
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", *fix, str(path)]
+    subprocess.run(ruff, check=True, timeout=20)  # noqa: ASYNC221 - nothing else runs in this loop
+    status, body = await answered()
+
+    assert before == (200, {"a": 1})
+    assert (status, body["detail"][0]["loc"]) == (422, ["query", "found"])
+
+
+class Base(DeclarativeBase):
+    """The models of this file."""
+
+
+class Account(Base):
+    """A row with a column that is nobody's business."""
+
+    __tablename__ = "accounts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+
+
+class AccountOut(BaseModel):
+    """What clients may see of an account."""
+
+    id: int
+
+
+@confirms(RULE, "no-return-type")
+async def an_orm_object_without_a_return_type_is_sent_whole():
+    """Every column goes out without a return type, and only the declared ones with it."""
+    app = FastAPI()
+
+    row = {"id": 1, "password_hash": "argon2"}
+
+    @app.get("/bare")
+    async def bare():
+        return Account(**row)
+
+    @app.get("/typed")
+    async def typed() -> AccountOut:
+        return Account(**row)
+
+    assert (await request(app, "/bare")).json() == row
+    assert (await request(app, "/typed")).json() == {"id": 1}
+
+
+@confirms(RULE, "settings-at-import", "overrides-in-tests")
+async def a_module_global_ignores_overrides(monkeypatch):
+    """A global keeps the value it was built with; the provider is overridden until cleared."""
+    half = correct(RULE, "settings-that-keep-secrets")
+    monkeypatch.setenv("APP_JWT_KEY", "k" * 32)
+    monkeypatch.setenv("APP_DATABASE_URL", "postgresql://real")
+    settings = half.load_settings()
+    app = FastAPI()
+
+    @app.get("/global")
+    async def read_global() -> str:
+        return settings.database_url.get_secret_value()
+
+    @app.get("/provided")
+    async def read(found: Annotated[half.Settings, Depends(half.get_settings)]) -> str:
+        return found.database_url.get_secret_value()
+
+    async def answers() -> tuple[str, str]:
+        paths = ("/global", "/provided")
+        first, second = [(await request(app, path)).json() for path in paths]
+        return first, second
+
+    app.dependency_overrides[half.get_settings] = lambda: half.Settings(database_url="test")
+    assert await answers() == ("postgresql://real", "test")
+    app.dependency_overrides.clear()
+    assert await answers() == ("postgresql://real", "postgresql://real")
+    assert half.load_settings() is settings
+
+
+@confirms(RULE, "settings-at-import")
+async def a_cached_coroutine_serves_one_request():
+    """`lru_cache` on an `async def` keeps the coroutine, which can be awaited once."""
+    app = FastAPI()
+
+    @functools.lru_cache
+    async def get_settings() -> str:
+        return "settings"
+
+    @app.get("/")
+    async def read(found: Annotated[str, Depends(get_settings)]) -> str:
+        return found
+
+    await request(app)  # FastAPI 0.122 fails here already: it injects the coroutine itself
+    second = await request(app)
+
+    assert second.status == 500
+
+
+@confirms(RULE, "the-env-file")
+async def the_env_file_depends_on_the_working_directory(monkeypatch, tmp_path):
+    """From another directory the file is not found, and a default hides that."""
+    half = correct(RULE, "settings-that-keep-secrets")
+
+    class Settings(half.Settings):
+        database_url: str = "postgresql://localhost"
+
+    (tmp_path / ".env").write_text(
+        f"APP_JWT_KEY={'k' * 32}\nAPP_DATABASE_URL=postgresql://db\nCOMPOSE_PROJECT_NAME=x\n"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Settings().database_url == "postgresql://db"
+
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Settings(jwt_key="k" * 32).database_url == "postgresql://localhost"
+
+
+@confirms(RULE, "overrides-in-tests")
+async def an_override_belongs_to_a_function_and_an_application():
+    """The parent's override does not reach a mounted application, nor a mock an endpoint."""
+
+    async def get_orders() -> str:
+        return "real"
+
+    mounted, app = FastAPI(), FastAPI()
+
+    @mounted.get("/")
+    async def read(orders: Annotated[str, Depends(get_orders)]) -> str:
+        return orders
+
+    app.mount("/mounted", mounted)
+
+    app.dependency_overrides[get_orders] = lambda: "fake"
+    assert (await request(app, "/mounted/")).json() == "real"
+    mounted.dependency_overrides[get_orders] = lambda: "fake"
+    assert (await request(app, "/mounted/")).json() == "fake"
+
+    mounted.dependency_overrides[get_orders] = MagicMock(return_value="fake")
+    mocked = await request(app, "/mounted/")
+    assert mocked.status == 422
+    assert [each["loc"] for each in mocked.json()["detail"]] == [
+        ["query", "args"],
+        ["query", "kwargs"],
+    ]
