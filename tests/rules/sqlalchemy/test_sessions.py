@@ -1,0 +1,173 @@
+"""How the rule on sessions is known: its pairs and its symptoms."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, PendingRollbackError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.harness import correct, incorrect, produces, proves
+
+RULE = "sqlalchemy/sessions"
+CONFLICT = "catch-a-conflict-around-a-savepoint"
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+class Base(DeclarativeBase):
+    """What the application under test would have."""
+
+
+class Item(Base):
+    __tablename__ = "items"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    n: Mapped[int] = mapped_column(default=0)
+
+
+class Event(Base):
+    """Naive column, as a datetime is mapped when nobody says otherwise."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+
+
+@asynccontextmanager
+async def stored(
+    url: str, *names: str, **options: object
+) -> AsyncIterator[tuple[AsyncEngine, Sessions]]:
+    """A database with the tables and one item a name, on a pool that has no connection yet."""
+    engine = create_async_engine(url, **options)
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with sessions.begin() as session:
+            session.add_all([Item(name=name) for name in names])
+        await engine.dispose()
+        yield engine, sessions
+    finally:
+        await engine.dispose()
+
+
+async def names(sessions: Sessions) -> list[str]:
+    """What another transaction sees."""
+    async with sessions() as session:
+        return list(await session.scalars(select(Item.name).order_by(Item.id)))
+
+
+@proves(RULE, "return-what-the-database-computes")
+async def a_value_set_by_an_update_cannot_be_read_afterwards(half, postgres):
+    """Reading a column with a SQL-side onupdate after UPDATE and commit is implicit IO."""
+    engine = create_async_engine(postgres.asyncpg)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(half.Base.metadata.create_all)
+        async with half.session_factory(engine)() as session:
+            note = half.Note(text="draft")
+            session.add(note)
+            await session.commit()
+            assert isinstance(note.id, UUID)
+            created = note.edited
+            assert created.tzinfo is not None
+            note.text = "final"
+            await session.commit()
+            try:
+                edited = note.edited
+            except MissingGreenlet:
+                return True
+            assert edited > created
+            return False
+    finally:
+        await engine.dispose()
+
+
+@proves(RULE, CONFLICT)
+async def a_swallowed_duplicate_loses_the_callers_writes(half, postgres):
+    """The unit of work around a duplicate ends without an error, and nothing of it is stored."""
+    async with stored(postgres.asyncpg, "taken") as (_, sessions):
+        async with sessions.begin() as session:
+            repository = half.Repository(session, Item)
+            assert await repository.add(Item(name="before")) is True
+            assert await repository.add(Item(name="taken")) is False
+            session.add(Item(name="after"))
+        after = await names(sessions)
+    assert after in (["taken"], ["taken", "before", "after"])
+
+    return after == ["taken"]
+
+
+def test_a_violation_that_is_no_duplicate_leaves_the_repository(postgres):
+    """The correct half answers False for a duplicate only; a NULL name is an error."""
+
+    async def add_nameless() -> None:
+        async with stored(postgres.asyncpg) as (_, sessions), sessions.begin() as session:
+            await correct(RULE, CONFLICT).Repository(session, Item).add(Item(name=None))
+
+    with pytest.raises(IntegrityError):
+        asyncio.run(add_nameless())
+
+
+@produces(RULE, "This Session's transaction has been rolled back")
+async def an_explicit_commit_reports_the_swallowed_error(postgres):
+    """The same swallowed duplicate, ended by commit() instead of begin(), does complain."""
+    async with stored(postgres.asyncpg, "taken") as (_, sessions), sessions() as session:
+        await incorrect(RULE, CONFLICT).Repository(session, Item).add(Item(name="taken"))
+        with pytest.raises(PendingRollbackError) as caught:
+            await session.commit()
+    return str(caught.value)
+
+
+@produces(RULE, "greenlet_spawn has not been called")
+async def an_expired_attribute_is_implicit_io(postgres):
+    """With the default expire_on_commit a commit expires what was loaded."""
+    async with stored(postgres.asyncpg, "a") as (engine, _), AsyncSession(engine) as session:
+        item = await session.scalar(select(Item))
+        await session.commit()
+        with pytest.raises(MissingGreenlet) as caught:
+            _ = item.name
+    return str(caught.value)
+
+
+@produces(RULE, "concurrent operations are not permitted")
+async def a_session_shared_on_a_cold_pool_is_refused(postgres):
+    """Two tasks that start on a session without a connection collide."""
+    async with stored(postgres.asyncpg, "a") as (_, sessions), sessions() as session:
+        answers = await asyncio.gather(
+            *(session.scalar(select(Item.name)) for _ in range(3)), return_exceptions=True
+        )
+    assert "a" in answers
+    return str(next(each for each in answers if isinstance(each, Exception)))
+
+
+@produces(RULE, "can't subtract offset-naive and offset-aware datetimes")
+async def an_aware_value_does_not_fit_a_naive_column(postgres):
+    """A datetime mapped without a time zone refuses datetime.now(UTC) on asyncpg."""
+    async with stored(postgres.asyncpg) as (_, sessions):
+        with pytest.raises(DBAPIError) as caught:
+            async with sessions.begin() as session:
+                session.add(Event(at=datetime.now(UTC)))
+    return str(caught.value)
+
+
+@produces(RULE, "current transaction is aborted")
+async def a_statement_after_a_failed_one_is_refused(postgres):
+    """PostgreSQL ends the transaction at the first error, whoever caught it."""
+    async with stored(postgres.asyncpg, "taken") as (_, sessions), sessions() as session:
+        with suppress(IntegrityError):
+            await session.execute(insert(Item).values(name="taken"))
+        with pytest.raises(DBAPIError) as caught:
+            await session.scalar(select(Item.name))
+    return str(caught.value)
