@@ -14,6 +14,8 @@ LABEL = re.compile(r"\*\*(Incorrect|Correct)\*\* - (\S.*)", re.S)
 LEAD = re.compile(r"\*\*(.+?)\*\*", re.S)
 FENCE_LINE = re.compile(r"^\s*(?:[-*+>]\s+)*(?:```|~~~)", re.M)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+# What `rulebook build` copied from a rule is proven there; everything else has to stand here.
+COPIED = re.compile(r"<!-- half [^>]*:start -->.*?<!-- half:end -->", re.S)
 CLAIM_SECTIONS = ("Traps", "Versions")
 NO_ATTRIBUTES = "write ```python and nothing after it"
 
@@ -36,6 +38,7 @@ def read_page(path: Path, root: Path) -> tuple[Page | None, list[Finding]]:
     if meta is None:
         return None, findings
     body = "\n" * (body_line - 1) + "\n".join(text.split("\n")[body_line - 1 :])
+    body = COPIED.sub(lambda match: "\n" * match[0].count("\n"), body)
     reader = _Reader(path, path.relative_to(root).as_posix(), body)
     findings += reader.findings
     page = Page(

@@ -26,7 +26,6 @@ def generated(
     version = project_version(root)
     parts = {
         "index": index(rules),
-        "symptoms": symptoms(rules),
         "rules": rule_table(rules),
         "numbers": numbers(rules),
     }
@@ -59,7 +58,8 @@ def _filled(
     def fill(match: re.Match[str]) -> str:
         name, arguments = match[2], match[3].split()
         line = text.count("\n", 0, match.start()) + 1
-        content = pair_text(rules, *arguments) if name == "pair" else parts.get(name)
+        half = name == "half" and len(arguments) == 3
+        content = half_text(rules, *arguments) if half else parts.get(name)
         if content is None:
             found.append(Finding(path, line, f"nothing to generate for {name}", "mend the marker"))
             return match[0]
@@ -69,20 +69,12 @@ def _filled(
 
 
 def index(rules: dict[str, Page]) -> str:
-    """The table an agent chooses rules by."""
-    rows = ["| Rule | Read it when |", "| --- | --- |"]
-    for rule in rules.values():
-        rows.append(f"| [{rule.id}](rules/{rule.id}.md) | {rule.meta['when']} |")
-    return "\n".join(rows)
-
-
-def symptoms(rules: dict[str, Page]) -> str:
-    """Error texts by rule, for grep."""
-    lines = []
+    """The table an agent chooses rules by: what the task touches, or the error it shows."""
+    rows = ["| Rule | Read it when | Error texts |", "| --- | --- | --- |"]
     for rule in rules.values():
         texts = ", ".join(f"`{text}`" for text in rule.symptoms)
-        lines.append(f"- {rule.id}: {texts}")
-    return "\n".join(lines)
+        rows.append(f"| [{rule.id}](rules/{rule.id}.md) | {rule.meta['when']} | {texts} |")
+    return "\n".join(rows)
 
 
 def rule_table(rules: dict[str, Page]) -> str:
@@ -106,15 +98,11 @@ def numbers(rules: dict[str, Page]) -> str:
     )
 
 
-def pair_text(rules: dict[str, Page], rule: str = "", pair: str = "") -> str | None:
-    """A pair as its rule shows it, or None when there is no such pair."""
-    for each in rules[rule].pairs if rule in rules else ():
-        if each.slug == pair:
-            halves = [
-                f"**{half.verdict.title()}** - {half.claim}\n\n```python\n{half.block.code}```"
-                for half in each.halves
-            ]
-            return "\n\n".join(halves)
+def half_text(rules: dict[str, Page], rule: str, pair: str, verdict: str) -> str | None:
+    """The code of a half, as its rule shows and its proof runs it; None when there is none."""
+    for half in rules[rule].halves if rule in rules else ():
+        if (half.pair, half.verdict) == (pair, verdict):
+            return f"```python\n{half.block.code}```"
     return None
 
 
