@@ -1,0 +1,219 @@
+"""Proofs of rules/asyncio/taskgroup.md: its pairs, its symptoms, and what their halves promise."""
+
+import asyncio
+import gc
+import weakref
+
+from fastapi import FastAPI, HTTPException
+
+from tests.harness import confirms, correct, incorrect, produces, proves
+from tests.harness.judge import run
+from tests.observers.asgi import request, running
+from tests.observers.waiting import reached, turns
+
+RULE = "asyncio/taskgroup"
+SPLIT = "split-the-group-at-the-api-boundary"
+
+
+async def answer(text):
+    return text
+
+
+async def fail(error):
+    raise error
+
+
+@proves(RULE, SPLIT)
+async def a_missing_row_in_a_child_is_a_500(half):
+    """A domain error raised in a child reaches the client as 500, not as its own status."""
+    app = FastAPI()
+
+    @app.get("/{case}")
+    async def read(case: str):
+        if case == "found":
+            return await half.load_all(5, answer("user"), answer("team"))
+        other = answer("user") if case == "missing" else fail(OSError())
+        return await half.load_all(5, fail(half.NotFound()), other)
+
+    assert (await request(app, "/found")).json() == ["user", "team"]
+    assert (await request(app, "/fault")).status == 500
+    missing = await request(app, "/missing")
+
+    assert missing.status in (404, 500)
+    return missing.status == 500
+
+
+@proves(RULE, "keep-partial-results")
+async def one_failure_loses_every_answer(half):
+    """One source that fails or is late costs the answers of all, and the rest runs unowned."""
+    released, ended = asyncio.Event(), []
+
+    async def healthy():
+        await released.wait()
+        ended.append("healthy")
+        return "here"
+
+    async def outcome(limit, **sources):
+        try:
+            return await half.ask_all(sources, limit)
+        except Exception as error:
+            return error
+
+    both = await outcome(5, left=answer("l"), right=answer("r"))
+    assert both == {"left": "l", "right": "r"}
+    bug = await outcome(5, stuck=asyncio.Event().wait(), bug=fail(TypeError()))
+    assert isinstance(bug, Exception)
+
+    failing = asyncio.create_task(outcome(5, healthy=healthy(), broken=fail(OSError())))
+    await turns()
+    gave_up_early = failing.done() and not ended
+    released.set()
+    lost_by_failure = await failing != {"healthy": "here"}
+    await turns()
+    assert ended == ["healthy"]  # it took effect whether anybody waited or not
+
+    late = await outcome(0.05, fast=answer("f"), late=asyncio.Event().wait())
+    lost_by_deadline = late != {"fast": "f"}
+
+    shows = {gave_up_early, lost_by_failure, lost_by_deadline}
+    assert len(shows) == 1, "the parts of the symptom did not come together"
+    return shows.pop()
+
+
+@proves(RULE, "own-background-tasks")
+async def accepted_work_is_lost(half, caplog):
+    """A spawned job is collected while it waits, or ends with the server before it is done."""
+    done, quick_is_done = [], asyncio.Event()
+    waits_for = None
+
+    async def quick():
+        quick_is_done.set()
+
+    async def waiting():
+        nonlocal waits_for
+        future = asyncio.get_running_loop().create_future()
+        waits_for = weakref.ref(future)  # as with an answer that only the other side holds
+        await future
+        done.append("waiting")
+
+    async def slow():
+        await turns(20)
+        done.append("slow")
+
+    async with running(FastAPI(lifespan=half.lifespan)):
+        half.spawn(quick())
+        await reached(quick_is_done, limit=1)
+        half.spawn(fail(ValueError("no such order")))
+        await turns()
+        gc.collect()
+        assert "no such order" in caplog.text
+        half.spawn(waiting())
+        await turns()
+        gc.collect()
+        future = waits_for()
+        collected = future is None
+        if future is not None:
+            future.set_result(None)
+        half.spawn(slow())
+    dropped = "slow" not in done
+
+    assert collected is dropped, "the parts of the symptom did not come together"
+    assert collected is ("waiting" not in done)
+    return collected
+
+
+@confirms(RULE, "timeout-inside-the-group")
+async def a_failing_load_cancels_the_others_and_a_deadline_is_bare():
+    """The correct half leaves no task behind, on an error or at its deadline."""
+    before = asyncio.all_tasks()
+    half = correct(RULE, SPLIT)
+    seen = []
+    for limit, load in ((5, fail(half.NotFound())), (0.01, asyncio.Event().wait())):
+        try:
+            await half.load_all(limit, load, asyncio.Event().wait())
+        except (HTTPException, TimeoutError) as error:
+            seen.append(type(error))
+
+    assert seen == [HTTPException, TimeoutError]
+    assert asyncio.all_tasks() == before
+
+
+@confirms(RULE, "a-held-task-is-silent")
+async def a_job_that_fails_is_logged_at_once(caplog):
+    """With the correct half an error is in the log as soon as the job ends, and is let go."""
+    half = correct(RULE, "own-background-tasks")
+
+    half.spawn(fail(ValueError("no such order")))
+    await turns()
+
+    (record,) = caplog.records
+    assert "no such order" in str(record.exc_info)
+    assert record.name == half.__name__
+    assert not half.tasks
+
+
+def test_the_drain_is_bounded_even_for_a_job_that_ignores_its_cancel():
+    """Shutdown waits, cancels and goes on; the clock of the loop is moved, nobody waits 11 s."""
+
+    async def drain():
+        half = correct(RULE, "own-background-tasks")
+        loop, stop, cancels = asyncio.get_running_loop(), asyncio.Event(), []
+        clock, ahead = loop.time, 0.0
+        loop.time = lambda: clock() + ahead
+
+        async def stubborn():
+            while not stop.is_set():
+                try:
+                    await stop.wait()
+                except asyncio.CancelledError:
+                    cancels.append("asked")
+
+        async def serve():
+            async with running(FastAPI(lifespan=half.lifespan)):
+                half.spawn(stubborn())
+                await turns()
+
+        serving = asyncio.create_task(serve())
+        progress = []
+        for seconds in (0, 9, 1.1, 1.1):
+            ahead += seconds
+            await turns(20)
+            progress.append((len(cancels), serving.done()))
+        stop.set()
+        await asyncio.wait({serving, *half.tasks}, timeout=5)
+
+        assert progress == [(0, False), (0, False), (1, False), (2, True)]
+
+    run(drain, limit=60)
+
+
+@produces(RULE, "unhandled errors in a TaskGroup")
+async def the_first_line_of_a_group():
+    """What a TaskGroup raises when a child failed."""
+    half = incorrect(RULE, SPLIT)
+    try:
+        await half.load_all(5, fail(half.NotFound()))
+    except ExceptionGroup as group:
+        return str(group)
+
+
+@produces(RULE, "Task was destroyed but it is pending")
+async def a_collected_task_is_reported(caplog):
+    """What asyncio logs when a task without an owner is collected half done."""
+
+    async def waiting():
+        await asyncio.get_running_loop().create_future()
+
+    incorrect(RULE, "own-background-tasks").spawn(waiting())
+    await turns()
+    gc.collect()
+    return caplog.text
+
+
+@produces(RULE, "Task exception was never retrieved")
+async def an_unread_error_is_reported_late(caplog):
+    """What asyncio logs when a failed task that nobody read is collected."""
+    incorrect(RULE, "own-background-tasks").spawn(fail(ValueError()))
+    await turns()
+    gc.collect()
+    return caplog.text
