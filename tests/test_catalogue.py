@@ -32,12 +32,24 @@ def test_everything_there_is_was_counted(report: Report, kind: str) -> None:
     assert 0 < total == done
 
 
+FENCE = re.compile(r"```\s*py")
+
+
 def test_no_fence_escapes_the_collector(report: Report) -> None:
     """A plain search for Python fences finds as many as the parser did."""
-    paths = [ROOT / "SKILL.md", *(ROOT / "rules").rglob("*.md")]
-    fences = [re.findall(r"```\s*py", path.read_text(encoding="utf-8")) for path in paths]
+    paths = (ROOT / "rules").rglob("*.md")
+    fences = [FENCE.findall(path.read_text(encoding="utf-8")) for path in paths]
 
     assert report.counts["blocks loaded and typed"][1] == sum(map(len, fences))
+
+
+@pytest.mark.parametrize("name", ["SKILL.md", "README.md"])
+def test_code_outside_rules_is_copied_from_them(name: str) -> None:
+    """Each Python fence there stands between markers that `rulebook build` fills."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    copied = re.findall(r"<!-- half [^>]+:start -->\n```python", text)
+
+    assert len(FENCE.findall(text)) == len(copied) > 0
 
 
 def test_each_block_is_an_item(pytester_items: list[str]) -> None:

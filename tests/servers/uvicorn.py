@@ -7,9 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 
+from rulebook.load import module_name
+from tests.harness import pages
 from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +53,15 @@ class Server:
         return condition()
 
 
+def source_of(half: ModuleType) -> str:
+    """The code of a loaded half as its page has it, to be served with a few lines added.
+
+    A hollow half gives the full code: drive it in this process first, where it fails.
+    """
+    halves = [each for page in pages().values() for each in page.halves]
+    return next(each.block.code for each in halves if module_name(each) == half.__name__)
+
+
 @asynccontextmanager
 async def uvicorn(
     source: str, *arguments: str, env: dict[str, str] | None = None, limit: float = 20
@@ -72,6 +84,7 @@ async def uvicorn(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that `--workers` end with their parent
             )
         server = Server(process, port, log_file)
         try:
@@ -79,5 +92,6 @@ async def uvicorn(
                 raise RuntimeError(f"uvicorn did not start:\n{server.log()}")
             yield server
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()

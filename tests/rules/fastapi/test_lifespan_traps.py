@@ -1,0 +1,238 @@
+"""Proofs for the traps of rules/fastapi/lifespan.md."""
+
+import warnings
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import version
+
+import httpx2
+import pytest
+from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, ORJSONResponse
+from packaging.version import Version
+from pydantic import BaseModel
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.background import BackgroundTask
+
+from tests.harness import confirms, produces
+from tests.observers.asgi import request, running
+from tests.servers.ports import free_port
+
+PAGE = "fastapi/lifespan"
+
+
+def logged(log, name, **state):
+    """A lifespan that notes its start and its end."""
+
+    @asynccontextmanager
+    async def lifespan(app):
+        log.append(f"{name} up")
+        yield state
+        log.append(f"{name} down")
+
+    return lifespan
+
+
+class Resource:
+    """Something to close, which notes that, and may fail to."""
+
+    def __init__(self, log, name, *, fails=False) -> None:
+        self.log, self.name, self.fails = log, name, fails
+
+    async def aclose(self) -> None:
+        self.log.append(self.name)
+        if self.fails:
+            raise RuntimeError("cannot close")
+
+
+@confirms(PAGE, "opens-and-closes-in-sequence")
+async def a_stack_closes_what_a_sequence_leaves_open():
+    """After a failing close, and after a failing open, only the stack closes the rest."""
+    closed = []
+
+    @asynccontextmanager
+    async def sequence(app, opens):
+        events, cache = Resource(closed, "events"), Resource(closed, "cache", fails=True)
+        if not opens:
+            raise ConnectionError("no third resource")
+        yield
+        await cache.aclose()
+        await events.aclose()
+
+    @asynccontextmanager
+    async def stacked(app, opens):
+        async with AsyncExitStack() as stack:
+            for resource in (Resource(closed, "events"), Resource(closed, "cache", fails=True)):
+                stack.push_async_callback(resource.aclose)
+            if not opens:
+                raise ConnectionError("no third resource")
+            yield
+
+    for lifespan, opens, expected in (
+        (sequence, True, ["cache"]),
+        (sequence, False, []),
+        (stacked, True, ["cache", "events"]),
+        (stacked, False, ["cache", "events"]),
+    ):
+        closed.clear()
+        with pytest.raises(RuntimeError):
+            async with running(FastAPI(lifespan=lambda app: lifespan(app, opens))):  # noqa: B023
+                pass
+
+        assert closed == expected
+
+
+@confirms(PAGE, "opens-and-closes-in-sequence")
+async def an_engine_is_made_without_its_server():
+    """Only the first statement meets the closed port."""
+    engine = create_async_engine(f"postgresql+psycopg://app@127.0.0.1:{free_port()}/app")
+
+    with pytest.raises(Exception, match="onnection"):
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    await engine.dispose()
+
+
+@confirms(PAGE, "handlers-that-never-run")
+async def a_lifespan_silences_on_event():
+    """The same startup handler runs without a lifespan and not beside one."""
+    for beside, expected in ((True, ["app up", "app down"]), (False, ["on_event"])):
+        log = []
+        app = FastAPI(lifespan=logged(log, "app")) if beside else FastAPI()
+        with pytest.warns(DeprecationWarning, match="lifespan"):
+            app.on_event("startup")(lambda log=log: log.append("on_event"))
+        async with running(app):
+            pass
+
+        assert log == expected
+
+
+@confirms(PAGE, "handlers-that-never-run")
+async def a_mounted_lifespan_runs_only_when_the_parent_enters_it():
+    """Mounting alone starts nothing."""
+    log = []
+    sub = FastAPI(lifespan=logged(log, "sub"))
+
+    @asynccontextmanager
+    async def entering(app):
+        async with sub.router.lifespan_context(sub):
+            yield
+
+    for lifespan, expected in ((None, []), (entering, ["sub up", "sub down"])):
+        app = FastAPI(lifespan=lifespan)
+        app.mount("/sub", sub)
+        async with running(app):
+            pass
+
+        assert log == expected
+
+
+def reader(log) -> FastAPI:
+    """An application whose one route reads what its lifespan yielded."""
+    app = FastAPI(lifespan=logged(log, "app", engine="the engine"))
+
+    @app.get("/")
+    async def read(request: Request) -> str:
+        return request.state.engine
+
+    return app
+
+
+@pytest.mark.filterwarnings("ignore:The anyio")  # Starlette 0.50, when imported
+@confirms(PAGE, "tests-without-a-lifespan")
+def a_test_client_starts_the_lifespan_only_in_with():
+    """The same request fails outside and succeeds inside."""
+    from fastapi.testclient import TestClient
+
+    log = []
+    client = TestClient(reader(log), raise_server_exceptions=False)
+
+    assert (client.get("/").status_code, log) == (500, [])
+    with client:
+        assert client.get("/").json() == "the engine"
+    assert log == ["app up", "app down"]
+
+
+@confirms(PAGE, "tests-without-a-lifespan")
+@produces(PAGE, "'State' object has no attribute")
+async def an_asgi_transport_starts_no_lifespan():
+    """Return the error of a route that reads what was never yielded."""
+    log = []
+    transport = httpx2.ASGITransport(reader(log))
+
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        with pytest.raises(AttributeError) as caught:
+            await client.get("/")
+    assert log == []
+    return str(caught.value)
+
+
+@confirms(PAGE, "background-tasks-lost-quietly")
+async def background_tasks_vanish_in_three_ways():
+    """An error, another response's own task, a first failure: each time the work is not done."""
+    app, done = FastAPI(), []
+
+    def fails() -> None:
+        raise RuntimeError("SMTP is down")
+
+    @app.get("/error")
+    async def error(tasks: BackgroundTasks) -> None:
+        tasks.add_task(done.append, "added")
+        raise RuntimeError
+
+    @app.get("/own")
+    async def own(tasks: BackgroundTasks) -> Response:
+        tasks.add_task(done.append, "added")
+        return Response(background=BackgroundTask(done.append, "own"))
+
+    @app.get("/first")
+    async def first(tasks: BackgroundTasks) -> None:
+        tasks.add_task(fails)
+        tasks.add_task(done.append, "added")
+
+    @app.get("/control")
+    async def control(tasks: BackgroundTasks) -> None:
+        tasks.add_task(done.append, "added")
+
+    expected = {"/error": [], "/own": ["own"], "/first": [], "/control": ["added"]}
+    seen = {}
+    for path in expected:
+        done.clear()
+        await request(app, path)
+        seen[path] = list(done)
+
+    assert seen == expected
+
+
+@confirms(PAGE, "deprecated-habits")
+async def a_response_class_warns_or_leaves_the_fast_path():
+    """Pydantic writes infinity as null; JSONResponse, asked for by name, cannot write it."""
+    if Version(version("fastapi")) < Version("0.131"):
+        pytest.skip("the rule speaks of FastAPI 0.131 and later")
+
+    class Out(BaseModel):
+        value: float
+
+    app = FastAPI()
+
+    @app.get("/annotated")
+    @app.get("/json", response_class=JSONResponse)
+    async def out() -> Out:
+        return Out(value=float("inf"))
+
+    assert (await request(app, "/annotated")).json() == {"value": None}
+    assert isinstance((await request(app, "/json")).error, ValueError)
+    with pytest.warns(UserWarning, match="deprecated"), suppress(AssertionError):
+        ORJSONResponse({})  # AssertionError: orjson need not be installed
+
+
+@confirms(PAGE, "deprecated-habits")
+async def redis_close_warns_and_aclose_does_not():
+    """Both close the client; one says that it will go."""
+    client = Redis()
+    with pytest.warns(DeprecationWarning, match="aclose"):
+        await client.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert await client.aclose() is None
