@@ -1,0 +1,233 @@
+"""How the rule on middleware is known: its pairs and its symptoms."""
+
+import asyncio
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.middleware import Middleware
+
+from tests.harness import produces, proves
+from tests.observers.asgi import Message, request
+
+ORIGIN = "https://app.example"
+PROBLEM = "application/problem+json"
+
+
+class Login(BaseModel):
+    """What a client sends that no response may repeat."""
+
+    password: str = Field(min_length=12)
+
+
+class NeedsKey:
+    """An authentication middleware as the rule asks for: pure ASGI, guarded."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and b"x-key" not in dict(scope["headers"]):
+            await PlainTextResponse("no key", 401)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Early:
+    """A middleware that answers one path itself, so that one sees what it stands outside of."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        mine = scope.get("path") == "/early"
+        await (PlainTextResponse("before auth") if mine else self.app)(scope, receive, send)
+
+
+def shown(*signs: bool) -> bool:
+    """One verdict of several signs, which have to agree: all of them show, or none."""
+    assert len(set(signs)) == 1, f"the signs disagree: {signs}"
+    return signs[0]
+
+
+def lines(caplog: Any) -> list[dict[str, Any]]:
+    """Take what the access log has written so far."""
+    taken = [json.loads(each.getMessage()) for each in caplog.records if each.name == "access"]
+    caplog.clear()
+    return taken
+
+
+def timed_app(clock: SimpleNamespace) -> FastAPI:
+    """An item in a router with a prefix, a stream of three seconds, and a crash."""
+    app, router = FastAPI(), APIRouter(prefix="/items")
+
+    @router.get("/{item_id}")
+    async def item(item_id: int) -> int:
+        return item_id
+
+    @app.get("/stream")
+    async def stream(tasks: BackgroundTasks) -> StreamingResponse:
+        async def chunks():
+            yield "a"
+            clock.now += 3
+            yield "b"
+
+        async def after() -> None:
+            clock.now += 7
+
+        tasks.add_task(after)
+        return StreamingResponse(chunks(), background=tasks)
+
+    @app.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def chunks():
+            yield "a"
+            await asyncio.Event().wait()
+
+        return StreamingResponse(chunks())
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise RuntimeError("postgresql://app:hunter2@db")
+
+    app.include_router(router, prefix="/v1")
+    return app
+
+
+@proves("fastapi/middleware", "one-access-line-per-request")
+async def the_access_log_misses_what_the_client_sees(half, caplog):
+    """A crash has no line, a stream counts to its headers, each id is a route."""
+    caplog.set_level(logging.INFO, "access")
+    clock = SimpleNamespace(now=100.0)
+    clock.perf_counter = lambda: clock.now
+    half.time = clock
+    app = timed_app(clock)
+    app.add_middleware(half.AccessLog)
+
+    answer = await request(app, "/v1/items/7")
+    assert (answer.status, answer.json()) == (200, 7)
+    (item,) = lines(caplog)
+    assert (item["status"], item["duration_ms"]) == (200, 0)
+
+    streamed = await request(app, "/stream")
+    assert (streamed.body, streamed.complete, clock.now) == (b"ab", True, 110)
+    (stream,) = lines(caplog)
+
+    gone = asyncio.Event()
+
+    def hang_up(message: Message) -> None:
+        if message.get("body"):
+            gone.set()
+
+    cut = await request(app, "/endless", disconnect=gone, on_send=hang_up)
+    assert cut.body == b"a"
+    assert len(lines(caplog)) == 1
+
+    crashed = await request(app, "/crash")
+    assert crashed.status == 500
+
+    return shown(
+        item["route"] != "/v1/items/{item_id}",
+        stream["duration_ms"] != 3000,
+        len(lines(caplog)) != 1,
+    )
+
+
+@proves("fastapi/middleware", "cors-around-everything")
+async def the_browser_may_not_read_the_errors(half):
+    """Preflight, 401 and 500 come without the header that lets a browser read them."""
+    app = half.create_app(Middleware(NeedsKey), [ORIGIN])
+    app.add_api_route("/", lambda: "fine")
+    app.add_api_route("/crash", lambda: 1 / 0)
+    app.add_middleware(Early)
+    key, origin = {"x-key": "k"}, {"origin": ORIGIN}
+    asks = origin | {"access-control-request-method": "GET"}
+
+    fine = await request(app, "/", headers=key | origin)
+    assert (fine.status, fine.json()) == (200, "fine")
+    assert fine.header("access-control-allow-origin") == ORIGIN
+    early = await request(app, "/early")
+    assert early.body == b"before auth", "what is added last is not outside of the list"
+
+    preflight = await request(app, "/", "OPTIONS", headers=asks)
+    refused = await request(app, "/", headers=origin)
+    crashed = await request(app, "/crash", headers=key | origin)
+    assert (refused.status, crashed.status) == (401, 500)
+
+    return shown(
+        preflight.status != 200,
+        refused.header("access-control-allow-origin") is None,
+        crashed.header("access-control-allow-origin") is None,
+    )
+
+
+@proves("fastapi/middleware", "problem-details-without-inputs")
+async def errors_echo_inputs_and_lose_their_form(half):
+    """A 422 repeats the password, a 401 loses its header, the router's own errors their form."""
+    app = half.app
+
+    @app.post("/login")
+    async def login(body: Login) -> str:
+        return "in"
+
+    @app.get("/gone")
+    async def gone() -> None:
+        raise HTTPException(410, "It was sold.")
+
+    @app.get("/private")
+    async def private() -> None:
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise RuntimeError("postgresql://app:hunter2@db")
+
+    fine = await request(app, "/login", "POST", body={"password": "long and secret"})
+    assert (fine.status, fine.json()) == (200, "in")
+    sold = await request(app, "/gone")
+    assert (sold.status, sold.header("content-type")) == (410, PROBLEM)
+    assert sold.json()["status"] == 410
+    assert "It was sold." in sold.json()["detail"]
+
+    invalid = await request(app, "/login", "POST", body={"password": "hunter2"})
+    refused = await request(app, "/private")
+    unknown = await request(app, "/unknown")
+    wrong = await request(app, "/private", "DELETE")
+    crashed = await request(app, "/crash")
+    found = [each.status for each in (invalid, refused, unknown, wrong, crashed)]
+    assert found == [422, 401, 404, 405, 500]
+    assert b"hunter2" not in crashed.body
+
+    return shown(
+        b"hunter2" in invalid.body,
+        refused.header("www-authenticate") is None,
+        *(each.header("content-type") != PROBLEM for each in (unknown, wrong, crashed)),
+        (wrong.header("allow"), wrong.json().get("title")) != ("GET", "Method Not Allowed"),
+        [set(each) for each in invalid.json().get("errors", ())] != [{"loc", "msg"}],
+    )
+
+
+@produces("fastapi/middleware", "Out of range float values are not JSON compliant")
+async def the_default_422_cannot_write_not_a_number():
+    """The handler fails on the value that it repeats."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def login(body: Login) -> None: ...
+
+    sent = {"content-type": "application/json"}
+    answer = await request(app, "/", "POST", headers=sent, body=b'{"password": NaN}')
+    return str(answer.error)
+
+
+@produces("fastapi/middleware", "Invalid host header")
+async def trusted_host_answers_a_probe_by_address():
+    """A probe names the address it was given."""
+    app = TrustedHostMiddleware(FastAPI(), allowed_hosts=["api.example"])
+    answer = await request(app, "/healthz", headers={"host": "10.2.3.4:8000"})
+    return answer.body.decode()
