@@ -8,7 +8,7 @@ from fastapi import FastAPI, HTTPException
 
 from tests.harness import confirms, correct, incorrect, produces, proves
 from tests.harness.judge import run
-from tests.observers.asgi import request, running
+from tests.observers.asgi import request
 from tests.observers.waiting import reached, turns
 
 RULE = "asyncio/taskgroup"
@@ -100,21 +100,21 @@ async def accepted_work_is_lost(half, caplog):
         await turns(20)
         done.append("slow")
 
-    async with running(FastAPI(lifespan=half.lifespan)):
-        half.spawn(quick())
-        await reached(quick_is_done, limit=1)
-        half.spawn(fail(ValueError("no such order")))
-        await turns()
-        gc.collect()
-        assert "no such order" in caplog.text
-        half.spawn(waiting())
-        await turns()
-        gc.collect()
-        future = waits_for()
-        collected = future is None
-        if future is not None:
-            future.set_result(None)
-        half.spawn(slow())
+    half.spawn(quick())
+    await reached(quick_is_done, limit=1)
+    half.spawn(fail(ValueError("no such order")))
+    await turns()
+    gc.collect()
+    assert "no such order" in caplog.text
+    half.spawn(waiting())
+    await turns()
+    gc.collect()
+    future = waits_for()
+    collected = future is None
+    if future is not None:
+        future.set_result(None)
+    half.spawn(slow())
+    await half.drain()
     dropped = "slow" not in done
 
     assert collected is dropped, "the parts of the symptom did not come together"
@@ -168,19 +168,16 @@ def test_the_drain_is_bounded_even_for_a_job_that_ignores_its_cancel():
                 except asyncio.CancelledError:
                     cancels.append("asked")
 
-        async def serve():
-            async with running(FastAPI(lifespan=half.lifespan)):
-                half.spawn(stubborn())
-                await turns()
-
-        serving = asyncio.create_task(serve())
+        half.spawn(stubborn())
+        await turns()
+        draining = asyncio.create_task(half.drain())
         progress = []
         for seconds in (0, 9, 1.1, 1.1):
             ahead += seconds
             await turns(20)
-            progress.append((len(cancels), serving.done()))
+            progress.append((len(cancels), draining.done()))
         stop.set()
-        await asyncio.wait({serving, *half.tasks}, timeout=5)
+        await asyncio.wait({draining, *half.tasks}, timeout=5)
 
         assert progress == [(0, False), (0, False), (1, False), (2, True)]
 

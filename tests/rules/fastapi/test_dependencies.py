@@ -147,20 +147,6 @@ async def swallow() -> AsyncIterator[None]:
         pass
 
 
-@produces(RULE, "Response not awaited. There's a high chance")
-async def a_swallowed_exception_is_reported_by_fastapi():
-    """In the default scope FastAPI finds that there is no response."""
-    app = FastAPI()
-
-    @app.get("/", dependencies=[Depends(swallow)])
-    async def missing() -> None:
-        raise HTTPException(404)
-
-    exchange = await request(app)
-    assert exchange.status == 500
-    return str(exchange.error)
-
-
 @produces(RULE, "cannot access local variable 'response'")
 async def a_swallowed_exception_is_a_missing_variable_in_function_scope():
     """In function scope FastAPI itself stumbles over the response that is not there."""

@@ -75,7 +75,7 @@ async def a_value_set_by_an_update_cannot_be_read_afterwards(half, postgres):
     try:
         async with engine.begin() as connection:
             await connection.run_sync(half.Base.metadata.create_all)
-        async with half.session_factory(engine)() as session:
+        async with async_sessionmaker(engine, expire_on_commit=False)() as session:
             note = half.Note(text="draft")
             session.add(note)
             await session.commit()
