@@ -82,25 +82,6 @@ async def main():
 asyncio.run(main())
 """
 
-SWALLOWED = """
-async def fail():
-    raise ValueError
-
-async def job():
-    try:
-        await asyncio.sleep(60)
-    except asyncio.CancelledError:
-        TIDY
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(fail())
-    except* ValueError:
-        pass
-    await asyncio.sleep(0)
-
-print(asyncio.run(cancelled_once(job)))
-"""
-
 
 def stays_cancelled(version: str, script: str) -> bool:
     return run_on(version, START + script) == "True"
@@ -122,14 +103,3 @@ def two_groups_failing_together_hang():
     """Up to 3.12 the outer group's body waits for ever after both groups failed in one turn."""
     assert [run_on(version, START + NESTED) for version in BEFORE] == ["hangs", "hangs"]
     assert run_on("3.13", START + NESTED) == "done"
-
-
-@confirms(RULE, "3-13-remembers-a-swallowed-cancel")
-def a_swallowed_cancel_comes_back():
-    """On 3.13 a failing group cancels a task that swallowed a cancel without uncancel()."""
-    kept = SWALLOWED.replace("TIDY", "pass")
-    dropped = SWALLOWED.replace("TIDY", "asyncio.current_task().uncancel()")
-
-    assert [stays_cancelled(version, kept) for version in BEFORE] == [False, False]
-    assert stays_cancelled("3.13", kept)
-    assert not any(stays_cancelled(version, dropped) for version in (*BEFORE, "3.13"))
