@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import httpx2
 
@@ -11,12 +13,13 @@ from tests.servers.uvicorn import uvicorn
 
 PAGE = "fastapi/lifespan"
 LIMIT = ("--timeout-graceful-shutdown", "1")
-SERVICE = """
+STREAM = """
 import asyncio
 from contextlib import asynccontextmanager
 
-from fastapi import BackgroundTasks, FastAPI
-from fastapi.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 
 def say(text):
@@ -30,17 +33,22 @@ async def lifespan(app):
     say("closing")
 
 
-app = FastAPI(lifespan=lifespan)
-
-
-@app.get("/events")
-async def events():
+async def events(request):
     async def ticks():
         while True:
             yield ": ping\\n\\n"
             await asyncio.sleep(0.05)
 
     return StreamingResponse(ticks(), media_type="text/event-stream")
+
+
+routes = [Route("/events", events)]
+app = Starlette(routes=routes, lifespan=lifespan)
+"""
+SERVICE = f"""{STREAM}
+from fastapi import BackgroundTasks, FastAPI
+
+app = FastAPI(routes=routes, lifespan=lifespan)
 
 
 @app.get("/slow")
@@ -66,67 +74,76 @@ async def background(tasks: BackgroundTasks):
 """
 
 
-@functools.cache
-def stopped_under_a_stream(patience: float, *arguments: str) -> tuple[bool, str]:
-    """Terminate a server with clients; return whether it ends by itself, and its whole log."""
+@dataclass(frozen=True)
+class Outcome:
+    """How two terminated servers ended, each with a client that reads a stream."""
 
-    async def scenario() -> tuple[bool, str]:
-        async with (
-            uvicorn(SERVICE, *arguments) as server,
-            httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client,
-        ):
-            async with client.stream("GET", "/events") as events:
-                assert (await client.get("/background")).status_code == 200
-                slow = asyncio.create_task(client.get("/slow"))
-                assert await server.logged("<slow started>")
-                server.terminate()
-                assert await server.logged("Waiting for")
-                alone = await server.stopped(patience)
-                assert events.status_code == 200
-            slow.cancel()
-            await asyncio.wait({slow})
-            return alone, server.log()
+    outlived: bool  # the one without a limit, the one with it
+    let_go: bool  # the one without a limit ended once its client left
+    without_limit: str  # its log
+    limited: str
+
+
+@functools.cache
+def outcome() -> Outcome:
+    """Terminate a server with a limit, and one with two workers and none, under their clients."""
+
+    async def scenario() -> Outcome:
+        async with AsyncExitStack() as stack:
+            limited, endless = await asyncio.gather(
+                *(
+                    stack.enter_async_context(uvicorn(*arguments))
+                    for arguments in ((SERVICE, *LIMIT), (STREAM, "--workers", "2"))
+                )
+            )
+            client = await stack.enter_async_context(
+                httpx2.AsyncClient(trust_env=False, timeout=20)
+            )
+            assert await until(lambda: endless.log().count("<startup>") == 2, limit=15)
+            async with client.stream("GET", endless.url + "/events") as events:
+                async with client.stream("GET", limited.url + "/events"):
+                    background = await client.get(limited.url + "/background")
+                    slow = asyncio.create_task(client.get(limited.url + "/slow"))
+                    assert await limited.logged("<slow started>")
+                    assert (events.status_code, background.status_code) == (200, 200)
+                    for server in (endless, limited):
+                        server.terminate()
+                    assert await endless.logged("Waiting for")
+                    assert await limited.stopped()
+                    outlived = not await endless.stopped(0)
+                slow.cancel()
+                await asyncio.wait({slow})
+            return Outcome(outlived, await endless.stopped(), endless.log(), limited.log())
 
     return asyncio.run(scenario())
 
 
 @confirms(PAGE, "streams-outlive-the-shutdown", limit=30)
 def only_a_limit_ends_a_server_with_a_stream():
-    """Without it the process stays as long as its clients."""
-    assert stopped_under_a_stream(1.5)[0] is False
-    assert stopped_under_a_stream(10, *LIMIT)[0] is True
+    """Without it the process stays as long as its client, and outlives one with it."""
+    assert outcome().outlived
+    assert outcome().let_go
 
 
 @produces(PAGE, "Waiting for connections to close.", limit=30)
 def a_server_waits_for_its_clients():
     """Return the log of a server without a limit."""
-    return stopped_under_a_stream(1.5)[1]
-
-
-@produces(PAGE, "timeout graceful shutdown exceeded", limit=30)
-def a_server_loses_patience():
-    """Return the log of a server with a limit."""
-    return stopped_under_a_stream(10, *LIMIT)[1]
+    return outcome().without_limit
 
 
 @confirms(PAGE, "streams-outlive-the-shutdown", "background-tasks-lost-quietly", limit=30)
 def past_the_limit_all_is_cancelled_and_resources_close_under_it():
     """The background task is cancelled, and the lifespan ends before the request cleaned up."""
-    log = stopped_under_a_stream(10, *LIMIT)[1]
+    log = outcome().limited
 
+    assert "timeout graceful shutdown exceeded" in log
     assert "<background cancelled>" in log
     assert "<closing>" in log
     assert "<slow cleaned up>" not in log.partition("<closing>")[0]
 
 
 @confirms(PAGE, "once-per-worker", limit=30)
-async def each_worker_runs_the_lifespan():
-    """Two workers start twice."""
-    async with uvicorn(SERVICE, "--workers", "2") as server:
-        assert await until(lambda: server.log().count("<startup>") == 2, limit=15)
-
-
-@confirms(PAGE, "once-per-worker", limit=30)
-def one_process_runs_the_lifespan_once():
-    """The control: a server without workers starts once."""
-    assert stopped_under_a_stream(10, *LIMIT)[1].count("<startup>") == 1
+def each_worker_runs_the_lifespan():
+    """Two workers start twice, and a server without workers once."""
+    assert outcome().without_limit.count("<startup>") == 2
+    assert outcome().limited.count("<startup>") == 1

@@ -1,7 +1,7 @@
 """Proofs for the traps of rules/fastapi/lifespan.md."""
 
 import warnings
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 import httpx2
@@ -11,13 +11,10 @@ from fastapi.responses import JSONResponse, ORJSONResponse
 from packaging.version import Version
 from pydantic import BaseModel
 from redis.asyncio import Redis
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.background import BackgroundTask
 
 from tests.harness import confirms, produces
 from tests.observers.asgi import request, running
-from tests.servers.ports import free_port
 
 PAGE = "fastapi/lifespan"
 
@@ -32,66 +29,6 @@ def logged(log, name, **state):
         log.append(f"{name} down")
 
     return lifespan
-
-
-class Resource:
-    """Something to close, which notes that, and may fail to."""
-
-    def __init__(self, log, name, *, fails=False) -> None:
-        self.log, self.name, self.fails = log, name, fails
-
-    async def aclose(self) -> None:
-        self.log.append(self.name)
-        if self.fails:
-            raise RuntimeError("cannot close")
-
-
-@confirms(PAGE, "opens-and-closes-in-sequence")
-async def a_stack_closes_what_a_sequence_leaves_open():
-    """After a failing close, and after a failing open, only the stack closes the rest."""
-    closed = []
-
-    @asynccontextmanager
-    async def sequence(app, opens):
-        events, cache = Resource(closed, "events"), Resource(closed, "cache", fails=True)
-        if not opens:
-            raise ConnectionError("no third resource")
-        yield
-        await cache.aclose()
-        await events.aclose()
-
-    @asynccontextmanager
-    async def stacked(app, opens):
-        async with AsyncExitStack() as stack:
-            for resource in (Resource(closed, "events"), Resource(closed, "cache", fails=True)):
-                stack.push_async_callback(resource.aclose)
-            if not opens:
-                raise ConnectionError("no third resource")
-            yield
-
-    for lifespan, opens, expected in (
-        (sequence, True, ["cache"]),
-        (sequence, False, []),
-        (stacked, True, ["cache", "events"]),
-        (stacked, False, ["cache", "events"]),
-    ):
-        closed.clear()
-        with pytest.raises(RuntimeError):
-            async with running(FastAPI(lifespan=lambda app: lifespan(app, opens))):  # noqa: B023
-                pass
-
-        assert closed == expected
-
-
-@confirms(PAGE, "opens-and-closes-in-sequence")
-async def an_engine_is_made_without_its_server():
-    """Only the first statement meets the closed port."""
-    engine = create_async_engine(f"postgresql+psycopg://app@127.0.0.1:{free_port()}/app")
-
-    with pytest.raises(Exception, match="onnection"):
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-    await engine.dispose()
 
 
 @confirms(PAGE, "handlers-that-never-run")
