@@ -1,0 +1,169 @@
+"""Proofs of pooling/database: one engine, a pooler in between, a tenant, and what is logged."""
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI, Request
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from tests.harness import incorrect, produces, proves
+from tests.observers.asgi import request, running
+from tests.observers.blocked import holding
+from tests.observers.connections import backends, falls_to
+from tests.servers.pgbouncer import pgbouncer
+from tests.servers.uvicorn import source_of
+
+RULE = "pooling/database"
+
+# Two processes with the half's own engine; each asks the database when it reads its name.
+ASKING = """
+import asyncio, os, sys
+from sqlalchemy import text
+
+async def ask(name, asked):
+    engine = build_engine(sys.argv[1])
+    for _ in asked:
+        async with engine.connect() as connection:
+            answer = await connection.scalar(text(f"SELECT '{name}'"))
+        print(answer, flush=True)  # its transaction has ended, so its server is free
+    await engine.dispose()
+
+told = {}
+for name in "alice", "bob":
+    read, told[name] = os.pipe()
+    if not os.fork():
+        os.close(told[name])
+        asyncio.run(ask(name, os.fdopen(read)))
+        os._exit(0)
+for line in sys.stdin:
+    os.write(told[line.strip()], b"\\n")
+"""
+
+
+@asynccontextmanager
+async def asking(half, url):
+    """A function that has alice or bob ask, and returns what was answered."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", source_of(half) + ASKING, url, stdin=-1, stdout=-1, stderr=-2
+    )
+
+    async def ask(name):
+        process.stdin.write(f"{name}\n".encode())
+        return (await process.stdout.readline()).decode().strip()
+
+    try:
+        yield ask
+    finally:
+        process.stdin.close()  # first this one ends, then bob and alice, whose pipes it had
+        await process.communicate()
+
+
+@proves(RULE, "one-engine-in-the-lifespan")
+async def sessions_open_backends_that_stay(half, postgres):
+    """Requests one after the other are served by more than one backend, or some outlive the app."""
+    app = FastAPI(lifespan=half.lifespan)
+    app.state.database_url = postgres.asyncpg
+
+    @app.get("/")
+    async def answer(request: Request) -> int | None:
+        async with request.state.sessions() as session:
+            return await session.scalar(text("SELECT 42"))
+
+    seen: set[int] = set()
+    async with running(app) as state:
+        for _ in range(4):
+            exchange = await request(app, state=state)
+            assert exchange.body == b"42"
+            seen |= await backends(postgres.url)
+
+    return len(seen) > 1 or not await falls_to(0, postgres.url)
+
+
+@proves(RULE, "pgbouncer-in-transaction-mode", limit=40)
+async def alice_gets_the_answer_to_bob(half, postgres):
+    """Two processes prepared on a server each; on bob's server alice reads what bob asked for."""
+    engine = half.build_engine(postgres.asyncpg)
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 42")) == 42
+    await engine.dispose()
+
+    with pgbouncer(postgres, default_pool_size=2) as pooled:
+        async with asking(half, pooled.asyncpg) as ask:
+            assert await ask("alice") == "alice"
+            async with holding(pooled.url, "SELECT 1"):  # alice's server, the only one so far
+                assert await ask("bob") == "bob"
+                answer = await ask("alice")
+
+    assert answer in {"alice", "bob"}
+    return answer == "bob"
+
+
+@proves(RULE, "tenant-inside-the-transaction")
+async def the_next_request_is_still_that_tenant(half, postgres):
+    """A session that names no tenant sees the rows of the one before."""
+    postgres.execute("""
+        CREATE TABLE orders (tenant text, sku text);
+        INSERT INTO orders VALUES ('alice', 'a'), ('bob', 'b');
+        CREATE VIEW mine AS
+            SELECT sku FROM orders WHERE tenant = current_setting('app.tenant', true)
+    """)
+    engine = create_async_engine(postgres.asyncpg, pool_size=1, max_overflow=0)
+    sessions = async_sessionmaker(engine)
+    mine = text("SELECT sku FROM mine")
+    try:
+        async with sessions.begin() as session:
+            await half.use_tenant(session, "alice")
+            assert list(await session.scalars(mine)) == ["a"]
+
+        async with sessions.begin() as session:
+            return list(await session.scalars(mine)) == ["a"]
+    finally:
+        await engine.dispose()
+
+
+@produces(RULE, 'prepared statement "__asyncpg_stmt_')
+async def a_cached_statement_is_missing_on_another_server(postgres):
+    """The second transaction runs on a server where the first prepared nothing."""
+    engine = incorrect(RULE, "pgbouncer-in-transaction-mode").build_engine
+    with pgbouncer(postgres, default_pool_size=2) as pooled:
+        pool = engine(pooled.asyncpg)
+        async with pool.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        async with holding(pooled.url, "SELECT 1"), pool.connect() as connection:
+            with pytest.raises(DBAPIError) as caught:
+                await connection.execute(text("SELECT 1"))
+        await pool.dispose()
+    return str(caught.value)
+
+
+@produces(RULE, "unsupported startup parameter")
+async def a_setting_is_refused_by_the_pooler(postgres):
+    """A statement_timeout in the startup packet, through PgBouncer."""
+    settings = {"server_settings": {"statement_timeout": "10000"}}
+    with pgbouncer(postgres) as pooled:
+        engine = create_async_engine(pooled.asyncpg, connect_args=settings)
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - the text is what matters
+            await engine.connect()
+        await engine.dispose()
+    return str(caught.value)
+
+
+@produces(RULE, "attached to a different loop")
+def an_engine_moves_to_another_loop(postgres):
+    """A connection made in one loop is taken from the pool in another."""
+    engine = create_async_engine(postgres.asyncpg)
+
+    async def query():
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(query())
+        with pytest.raises(RuntimeError) as caught:
+            second.run(query())
+        first.run(engine.dispose())
+    return str(caught.value)
