@@ -19,7 +19,6 @@ from tests.observers.asgi import App, request
 
 ORIGIN = "https://app.example"
 
-
 user: ContextVar[str] = ContextVar("user", default="nobody")
 
 
