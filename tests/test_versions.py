@@ -30,7 +30,7 @@ def environment(name: str, python: str, requirements: list[str]) -> Path:
     """Build a virtual environment with uv under .cache; return its Python."""
     path = interpreter(python)
     if path is None:
-        pytest.skip(f"needs python{python} on PATH (or under pyenv)")
+        pytest.skip(f"needs python{python} on PATH")
     folder = ROOT / ".cache" / "versions" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "requirements.txt").write_text("\n".join(requirements), encoding="utf-8")

@@ -1,9 +1,9 @@
 """Run a script on another version of Python, where the machine has it."""
 
 import functools
-import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,9 @@ import pytest
 
 @functools.cache
 def interpreter(version: str) -> str | None:
-    """The path of a working `python{version}` on PATH or under pyenv, or None."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    installed = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+    """The path of a working `python{version}` on PATH or beside this one, or None."""
+    siblings = Path(sys.base_prefix).parent  # pyenv and uv keep versions side by side
+    installed = sorted(siblings.glob(f"*{version}.*/bin/python{version}"))
     for candidate in [shutil.which(f"python{version}"), *map(str, reversed(installed))]:
         if candidate and not subprocess.run([candidate, "-V"], capture_output=True).returncode:
             return candidate
@@ -28,7 +28,7 @@ def run_on(version: str, script: str, *, limit: float = 20) -> str:
     """
     path = interpreter(version)
     if path is None:
-        pytest.skip(f"needs python{version} on PATH (or under pyenv) to show what it does")
+        pytest.skip(f"needs python{version} on PATH to show what it does")
     done = subprocess.run(
         [path, "-W", "ignore", "-c", script],
         capture_output=True,

@@ -165,7 +165,7 @@ for close in False, True:
             return await pid()
         os._exit(asyncio.run(start()) == parents)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    print(asyncio.run(alive(parents)))
+    print(asyncio.run(alive(parents)), flush=True)  # os._exit() flushes nothing
 os._exit(0)
 """
 
