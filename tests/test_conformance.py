@@ -106,6 +106,7 @@ def test_every_link_in_skill_md_resolves_where_it_is_installed(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_claude_finds_the_plugin_valid(tmp_path: Path) -> None:
     """`claude plugin validate --strict` on the repository; its program is 381 MB, hence slow."""
     home = tmp_path / "home"

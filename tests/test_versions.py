@@ -35,17 +35,10 @@ def environment(name: str, python: str, requirements: list[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "requirements.txt").write_text("\n".join(requirements), encoding="utf-8")
     venv = folder / "venv"
+    install = ["pip", "install", "-q", "--system-certs", "-r", folder / "requirements.txt"]
     for command in (
         ["venv", "-q", "--clear", "--python", path, venv],
-        [
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            venv / "bin/python",
-            "-r",
-            folder / "requirements.txt",
-        ],
+        [*install, "--python", venv / "bin/python"],
     ):
         done = subprocess.run([UV, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -71,7 +71,7 @@ def python_with(release: str) -> str:
         part = home.with_name(f"{home.name}.{os.getpid()}.part")
         python = str(part / "bin" / "python")
         make = [uv(), "venv", "--quiet", "--relocatable", "--python", sys.executable, str(part)]
-        fill = [uv(), "pip", "install", "--quiet", "--python", python, f"fastapi{release}"]
+        fill = [uv(), "pip", "install", "--quiet", "--system-certs", "--python", python, f"fastapi{release}"]
         for command in (make, fill):
             subprocess.run(command, check=True, timeout=120, stdin=subprocess.DEVNULL)
         try:
