@@ -1,7 +1,6 @@
 """The command line: data on stdout, messages on stderr, 0 / 1 / 2."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rulebook.cli import main
-from tests.mutants.test_pages import BOOK
+from tests.mutants import copy_book
 
 COMMANDS = ["check", "build", "new", "ship", "install"]
 
@@ -60,7 +59,7 @@ def test_check_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_build_twice_writes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is fresh is not written again."""
-    shutil.copytree(BOOK, tmp_path / "book")
+    copy_book(tmp_path / "book")
     main(["build", "--root", str(tmp_path / "book")])
     assert "SKILL.md" in capsys.readouterr().out
 

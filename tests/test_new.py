@@ -11,13 +11,12 @@ from rulebook.check import check
 from rulebook.cli import main
 from rulebook.parse import read_page
 from tests.harness import ROOT
-from tests.mutants.test_pages import BOOK
+from tests.mutants import copy_book
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
-    root = tmp_path / "book"
-    shutil.copytree(BOOK, root)
+    root = copy_book(tmp_path / "book")
     main(["build", "--root", str(root)])
     return root
 

@@ -8,8 +8,8 @@ import pytest
 
 from rulebook.check import check
 from rulebook.cli import main
+from tests.mutants import copy_book
 
-BOOK = Path(__file__).parent / "book"
 RULE = "rules/demo/retries.md"
 TEST = "tests/rules/demo/test_retries.py"
 FENCE = "```python\nimport asyncio"
@@ -120,8 +120,7 @@ def type_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def book(tmp_path: Path, type_cache: Path) -> Path:
     """A fresh copy of the book, its generated parts built."""
-    root = tmp_path / "book"
-    shutil.copytree(BOOK, root, ignore=shutil.ignore_patterns("__pycache__"))
+    root = copy_book(tmp_path / "book")
     (root / ".cache").symlink_to(type_cache)
     assert main(["build", "--root", str(root)]) == 0
     return root

@@ -9,8 +9,7 @@ import pytest
 from rulebook.model import Pair
 from rulebook.parse import read_page
 from tests.harness.judge import judge
-
-BOOK = Path(__file__).parent / "book"
+from tests.mutants import BOOK
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.harness import confirms
-from tests.harness.interpreters import run_on
 from tests.observers.waiting import turns
 
 RULE = "asyncio/taskgroup"
@@ -190,63 +189,3 @@ async def a_task_cancelled_before_its_first_step_releases_nothing():
     assert await raised_by(fails_early(acquire_and_use("acquired"))) is ExceptionGroup
 
     assert (taken, released) == (["handed over"], [])
-
-
-NESTED = """
-import asyncio
-
-async def fail():
-    await asyncio.sleep(0)
-    raise ValueError
-
-async def nested():
-    try:
-        async with asyncio.TaskGroup() as outer:
-            outer.create_task(fail())
-            try:
-                async with asyncio.TaskGroup() as inner:
-                    inner.create_task(fail())
-            except* ValueError:
-                pass
-            await asyncio.Event().wait()
-    except* ValueError:
-        pass
-
-async def closes_badly():
-    try:
-        await asyncio.Event().wait()
-    finally:
-        raise ValueError
-
-async def cancelled():
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(closes_badly())
-    except* ValueError:
-        pass
-    await asyncio.sleep(0)
-
-async def main():
-    task = asyncio.create_task(nested())
-    done, _ = await asyncio.wait({task}, timeout=0.5)
-    task.cancel()
-    await asyncio.wait({task})
-    other = asyncio.create_task(cancelled())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    other.cancel()
-    await asyncio.wait({other})
-    print("ends" if done else "hangs", "cancelled" if other.cancelled() else "lost")
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize(
-    ("version", "outcome"),
-    [("3.11", "hangs lost"), ("3.12", "hangs lost"), ("3.13", "ends cancelled")],
-)
-@confirms(RULE, "nested-groups-hang-before-3-13")
-def nested_groups_that_fail_together(version, outcome):
-    """Before 3.13 the outer group does not interrupt its block, and an outside cancel is lost."""
-    assert run_on(version, NESTED) == outcome

@@ -14,25 +14,9 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tests.harness import confirms
+from tests.rules.pooling.test_database_settings import ONE, SELECT, engine_of, query
 
 RULE = "pooling/database"
-ONE = {"pool_size": 1, "max_overflow": 0}
-SELECT = text("SELECT 1")
-
-
-@asynccontextmanager
-async def engine_of(url, **options):
-    """An engine, disposed of at the end."""
-    engine = create_async_engine(url, **options)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-async def query(engine, statement=SELECT):
-    async with engine.connect() as connection:
-        return await connection.scalar(statement)
 
 
 @confirms(RULE, "state-across-requests")
