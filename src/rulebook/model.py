@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VERDICTS = ("incorrect", "correct")
-
 
 @dataclass(frozen=True, order=True)
 class Finding:

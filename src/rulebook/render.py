@@ -11,7 +11,7 @@ from rulebook.model import Finding, Page
 from rulebook.versions import pins, project_version
 
 NAME = "python-backend"
-SUMMARY = "Twelve proven rules for async Python backends"
+SUMMARY = "Proven rules for async Python backends"
 # What the skill speaks about; the other pins only serve the tests.
 SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]
 SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate"]
