@@ -3,15 +3,12 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.harness import ROOT, pages
-from tests.harness.interpreters import interpreter
-
-UV = Path(sys.executable).with_name("uv")
+from tests.harness.interpreters import interpreter, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -40,7 +37,7 @@ def environment(name: str, python: str, requirements: list[str]) -> Path:
         ["venv", "-q", "--clear", "--python", path, venv],
         [*install, "--python", venv / "bin/python"],
     ):
-        done = subprocess.run([UV, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run([uv(), *map(str, command)], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     return venv / "bin" / "python"
 

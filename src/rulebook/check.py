@@ -112,16 +112,10 @@ def _counts(
     pairs = [("proves", page.id, pair.slug) for page in pages.values() for pair in page.pairs]
     claims = [("confirms", page.id, each.slug) for page in pages.values() for each in page.claims]
     texts = [("produces", page.id, text) for page in pages.values() for text in page.symptoms]
-    good = sum(not any(_lies_in(each, half) for each in broken) for half in halves)
+    good = sum(not any(map(half.block.holds, broken)) for half in halves)
     return {
         "blocks loaded and typed": (good, len(halves)),
         "pairs proven": (len(spoken.intersection(pairs)), len(pairs)),
         "traps and versions confirmed": (len(spoken.intersection(claims)), len(claims)),
         "symptoms produced": (len(spoken.intersection(texts)), len(texts)),
     }
-
-
-def _lies_in(finding: Finding, half: Half) -> bool:
-    block = half.block
-    end = block.line + block.code.count("\n")
-    return finding.path == block.path and block.line <= finding.line <= end

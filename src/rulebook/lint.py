@@ -70,7 +70,7 @@ def _sections(page: Page) -> Iterator[Finding]:
     for line in sorted(pairs):
         if first_last is not None and line > first_last:
             yield Finding(page.path, line, "pair stands after Traps", "move it up")
-    if not any(claim for claim in page.claims):
+    if not page.claims:
         yield Finding(page.path, page.body_line, "Traps holds no bullet", "name at least one")
     seen: set[str] = set()
     for claim in page.claims:

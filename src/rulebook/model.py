@@ -24,6 +24,11 @@ class Block:
     language: str
     code: str
 
+    def holds(self, finding: Finding) -> bool:
+        """Whether a finding is about this block: at its fence or at a line of its code."""
+        end = self.line + self.code.count("\n")
+        return finding.path == self.path and self.line <= finding.line <= end
+
 
 @dataclass(frozen=True)
 class Half:

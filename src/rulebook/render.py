@@ -8,9 +8,9 @@ from typing import Any
 
 from rulebook.evidence import Evidence
 from rulebook.model import Finding, Page
+from rulebook.payload import NAME
 from rulebook.versions import pins, project_version
 
-NAME = "python-backend"
 SUMMARY = "Proven rules for async Python backends"
 # What the skill speaks about; the other pins only serve the tests.
 SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]

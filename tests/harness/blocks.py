@@ -1,5 +1,6 @@
 """Collect each code block of each page as a test: it loads, and it type-checks."""
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from rulebook.load import load
-from rulebook.model import Half
+from rulebook.model import Finding, Half
 from rulebook.parse import read_page
 from rulebook.typecheck import type_errors
 from tests.harness import ROOT, pages
@@ -25,6 +26,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     if file_path.suffix == ".md" and file_path.is_relative_to(ROOT / "rules"):
         return PageFile.from_parent(parent, path=file_path)
     return None
+
+
+@functools.cache
+def all_type_errors() -> list[Finding]:
+    """mypy's errors in every block; asked for by each item, worked out once a run."""
+    return type_errors([half for page in pages().values() for half in page.halves], ROOT)
 
 
 class PageFile(pytest.File):
@@ -46,15 +53,10 @@ class BlockItem(pytest.Item):
 
     def runtest(self) -> None:
         load(self.half)
-        halves = [half for page in pages().values() for half in page.halves]
-        errors = [each for each in type_errors(halves, ROOT) if self._is_mine(each.path, each.line)]
+        errors = list(filter(self.half.block.holds, all_type_errors()))
         if errors:
             lines = [f"{self.half.page}:{each.line}: {each.message}" for each in errors]
             pytest.fail("\n".join(lines), pytrace=False)
-
-    def _is_mine(self, path: Path, line: int) -> bool:
-        block = self.half.block
-        return path == block.path and block.line < line <= block.line + block.code.count("\n")
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, self.half.block.line - 1, self.half.place

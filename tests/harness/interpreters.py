@@ -20,6 +20,15 @@ def interpreter(version: str) -> str | None:
     return None
 
 
+def uv() -> str:
+    """The installer that tests may use, or a skip that says how to get it."""
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        pytest.skip("needs uv: pip install uv")
+    return found
+
+
 def run_on(version: str, script: str, *, limit: float = 20) -> str:
     """Run a script that needs only the standard library; return what it printed.
 

@@ -10,17 +10,10 @@ from tests.harness import confirms, correct, incorrect, produces, proves
 from tests.harness.judge import run
 from tests.observers.asgi import request
 from tests.observers.waiting import reached, turns
+from tests.rules.asyncio.test_taskgroup_traps import answer, fail
 
 RULE = "asyncio/taskgroup"
 SPLIT = "split-the-group-at-the-api-boundary"
-
-
-async def answer(text):
-    return text
-
-
-async def fail(error):
-    raise error
 
 
 @proves(RULE, SPLIT)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness import confirms
 from tests.observers.waiting import turns
+from tests.rules.asyncio.test_taskgroup_traps import forever, raised_by
 
 RULE = "asyncio/taskgroup"
 
@@ -16,17 +17,6 @@ RULE = "asyncio/taskgroup"
 async def fail(error, after=0):
     await turns(after)
     raise error
-
-
-async def forever():
-    await asyncio.Event().wait()
-
-
-async def raised_by(coroutine):
-    try:
-        await coroutine
-    except BaseException as error:
-        return type(error)
 
 
 @confirms(RULE, "timeout-inside-the-group")

@@ -11,6 +11,7 @@ from tests.harness import confirms
 from tests.observers.asgi import request, running
 from tests.observers.waiting import reached
 from tests.servers.uvicorn import uvicorn
+from tests.rules.asyncio.test_taskgroup_traps import fail, forever
 
 RULE = "asyncio/taskgroup"
 
@@ -21,18 +22,10 @@ class MissingError(Exception): ...
 class ForbiddenError(Exception): ...
 
 
-async def fail(error):
-    raise error
-
-
 async def load(*errors):
     async with asyncio.TaskGroup() as group:
         for error in errors:
             group.create_task(fail(error))
-
-
-async def forever():
-    await asyncio.Event().wait()
 
 
 def create_app():

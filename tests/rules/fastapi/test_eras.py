@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import ROOT, confirms
+from tests.harness.interpreters import uv
 
 CACHE = ROOT / ".cache" / "eras"
 AFTER = ["endpoint", "response", "background", "exit"]
@@ -53,15 +54,6 @@ print(json.dumps({
     "max_concurrency": "max_concurrency" in known,
 }))
 """
-
-
-def uv() -> str:
-    """The installer that tests may use, or a skip that says how to get it."""
-    beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.exists() else shutil.which("uv")
-    if found is None:
-        pytest.skip("needs uv: pip install uv")
-    return found
 
 
 def python_with(release: str) -> str:
