@@ -16,7 +16,7 @@ from rulebook.payload import payload
 from tests.harness import ROOT
 
 SKILLS = "skills@1.5.18"  # the newest that runs on Node 20
-CLAUDE = "@anthropic-ai/claude-code"
+CLAUDE = "@anthropic-ai/claude-code@2.1.332"
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 from rulebook.model import Finding, Page
 from rulebook.tokens import estimate
 
-RULE = 2200
-MEAN = 1800
-SKILL = 2000
+RULE = 2800
+MEAN = 2400
+SKILL = 2200
 SKILL_LINES = 200
-TASK = 6000  # SKILL.md and the two largest rules
+TASK = 7500  # SKILL.md and the two largest rules
 
 
 def budgets(rules: dict[str, Page], skill: Page | None) -> dict[str, tuple[int, int]]:
