@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rulebook.budget import budgets, lint_budgets
+from rulebook.errors import Entry, lint_errors, read_errors
 from rulebook.evidence import Evidence, match, read_evidence
 from rulebook.lint import lint_rule
 from rulebook.load import load
@@ -43,7 +44,10 @@ def check(root: Path) -> Report:
         findings += lint_skill(skill, rules)
     findings += lint_floors(rules)
     findings += lint_budgets(root, rules, skill)
-    findings += match(pages, evidence)
+    entries, found = read_errors(root)
+    findings += found
+    findings += lint_errors(entries, rules)
+    findings += match(pages, entries, evidence)
     findings += lint_style(pages.values())
     halves = [half for page in pages.values() for half in page.halves]
     broken = [finding for half in halves for finding in _loads(half)]
@@ -53,7 +57,7 @@ def check(root: Path) -> Report:
     findings += _unshippable(root)
     return Report(
         findings=sorted(set(findings)),
-        counts=_counts(pages, evidence, broken),
+        counts=_counts(pages, entries, evidence, broken),
         budgets=budgets(rules, skill),
     )
 
@@ -105,17 +109,20 @@ def _unshippable(root: Path) -> Iterator[Finding]:
 
 
 def _counts(
-    pages: dict[str, Page], evidence: list[Evidence], broken: list[Finding]
+    pages: dict[str, Page],
+    entries: list[Entry],
+    evidence: list[Evidence],
+    broken: list[Finding],
 ) -> dict[str, tuple[int, int]]:
     spoken = {(each.kind, each.page, each.key) for each in evidence}
     halves = [half for page in pages.values() for half in page.halves]
     pairs = [("proves", page.id, pair.slug) for page in pages.values() for pair in page.pairs]
     claims = [("confirms", page.id, each.slug) for page in pages.values() for each in page.claims]
-    texts = [("produces", page.id, text) for page in pages.values() for text in page.symptoms]
+    texts = [("produces", f"errors/{entry.category}", entry.fragment) for entry in entries]
     good = sum(not any(map(half.block.holds, broken)) for half in halves)
     return {
         "blocks loaded and typed": (good, len(halves)),
         "pairs proven": (len(spoken.intersection(pairs)), len(pairs)),
         "traps and versions confirmed": (len(spoken.intersection(claims)), len(claims)),
-        "symptoms produced": (len(spoken.intersection(texts)), len(texts)),
+        "error texts produced": (len(spoken.intersection(texts)), len(texts)),
     }

@@ -1,10 +1,12 @@
 """Read from the tests what they say of the rules, without running them."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rulebook.errors import Entry
 from rulebook.model import Finding, Page
 
 SPEAKERS = ("proves", "confirms", "produces")
@@ -12,7 +14,7 @@ SPEAKERS = ("proves", "confirms", "produces")
 
 @dataclass(frozen=True)
 class Evidence:
-    """One decorator in a test: `proves` a pair, `confirms` a claim, or `produces` a symptom."""
+    """One decorator in a test: `proves` a pair, `confirms` a claim, or `produces` an error text."""
 
     kind: str
     page: str
@@ -23,11 +25,12 @@ class Evidence:
 
 
 def read_evidence(root: Path) -> tuple[list[Evidence], list[Finding]]:
-    """Collect the evidence in `root/tests/test_*.py` and below `root/tests/rules`."""
+    """Collect the evidence in `root/tests/test_*.py` and below its `rules` and `errors`."""
     folder = root / "tests"
     evidence: list[Evidence] = []
     findings: list[Finding] = []
-    for path in [*sorted(folder.glob("test_*.py")), *sorted(folder.glob("rules/*/test_*.py"))]:
+    patterns = ("test_*.py", "rules/*/test_*.py", "errors/*/test_*.py")
+    for path in [path for pattern in patterns for path in sorted(folder.glob(pattern))]:
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError) as error:
@@ -56,6 +59,8 @@ def _of_function(
             yield Finding(path, call.lineno, f"{kind} without its names", hint)
             continue
         page, *keys = map(str, words)
+        if path.parents[1].name == "errors":
+            page = f"errors/{page}"
         for key in keys:
             yield Evidence(kind, page, key, path, call.lineno, node.name)
         if ast.get_docstring(node) is None:
@@ -101,13 +106,27 @@ def _spells(node: ast.FunctionDef | ast.AsyncFunctionDef, text: str) -> bool:
     )
 
 
-def match(pages: dict[str, Page], evidence: list[Evidence]) -> Iterator[Finding]:
+def match(
+    pages: dict[str, Page], entries: list[Entry], evidence: list[Evidence]
+) -> Iterator[Finding]:
     """Yield what is said without evidence, and evidence of what nobody said."""
     known = {
-        "proves": {(page.id, p.slug): p.line for page in pages.values() for p in page.pairs},
-        "confirms": {(page.id, c.slug): c.line for page in pages.values() for c in page.claims},
+        "proves": {
+            (page.id, pair.slug): (page.path, pair.line)
+            for page in pages.values()
+            for pair in page.pairs
+        },
+        "confirms": {
+            (page.id, claim.slug): (page.path, claim.line)
+            for page in pages.values()
+            for claim in page.claims
+        },
         "produces": {
-            (page.id, symptom): page.meta_lines["symptoms"]
+            (f"errors/{entry.category}", entry.fragment): (entry.path, entry.line)
+            for entry in entries
+        }
+        | {
+            (page.id, symptom): (page.path, page.meta_lines["symptoms"])
             for page in pages.values()
             for symptom in page.symptoms
         },
@@ -115,20 +134,18 @@ def match(pages: dict[str, Page], evidence: list[Evidence]) -> Iterator[Finding]
     missing = {
         "proves": "pair {!r} has no proof",
         "confirms": "claim {!r} has no test",
-        "produces": "symptom {!r} is produced by no test",
+        "produces": "error text {!r} is produced by no test",
     }
+    said = Counter((each.kind, each.page, each.key) for each in evidence)
     for kind, things in known.items():
-        said = [(each.page, each.key) for each in evidence if each.kind == kind]
-        for (page, key), line in things.items():
-            if (page, key) not in said:
-                hint = f'write a test with @{kind}("{page}", "{key}")'
-                yield Finding(pages[page].path, line, missing[kind].format(key), hint)
+        for (page, key), (path, line) in things.items():
+            if (kind, page, key) not in said:
+                hint = f'write a test with @{kind}("{page.removeprefix("errors/")}", "{key}")'
+                yield Finding(path, line, missing[kind].format(key), hint)
     for each in evidence:
         if (each.page, each.key) not in known[each.kind]:
             message = f"{each.kind} what does not exist: {each.page} {each.key!r}"
             yield Finding(each.path, each.line, message, "mend the name, or drop the test")
-    proofs = [(each.page, each.key) for each in evidence if each.kind == "proves"]
-    for each in evidence:
-        if each.kind == "proves" and proofs.count((each.page, each.key)) > 1:
-            message = f"a second proof of {each.page} {each.key!r}"
+        elif each.kind != "confirms" and said[each.kind, each.page, each.key] > 1:
+            message = f"a second test {each.kind} {each.page} {each.key!r}"
             yield Finding(each.path, each.line, message, "keep the better one")

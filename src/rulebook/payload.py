@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 NAME = "python-backend"
-ALLOWED = ("SKILL.md", "LICENSE", "rules/*/*.md", "examples/**/*", "scripts/*.py")
+ALLOWED = ("SKILL.md", "LICENSE", "rules/*/*.md", "errors/*.md", "examples/**/*", "scripts/**/*.py")
 TEXT_SUFFIXES = {".md", ".py", ".toml", ".ini", ".mako", ".txt", ""}
-LIMIT_FILES = 60
-LIMIT_BYTES = 300_000
+LIMIT_FILES = 120
+LIMIT_BYTES = 600_000
 # An installed skill is walked by the project's own ruff, which also formats Python in Markdown.
 RUFF = '# Keeps your project\'s linter out of this skill.\nexclude = ["*"]\n'
 
