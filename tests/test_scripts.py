@@ -12,12 +12,12 @@ import pytest
 
 from tests.harness import ROOT
 
-SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+SCRIPTS = [path for path in sorted(ROOT.glob("scripts/*.py")) if path.read_text().startswith("#!")]
 FLEET = ["--rate=300", "--hold-ms=50", "--replicas=4", "--workers=2", "--max-connections=100"]
 
 
 def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-S", *map(str, arguments)]
+    command = [sys.executable, "-E", "-s", "-S", *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20
     )

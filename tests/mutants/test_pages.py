@@ -12,6 +12,8 @@ from tests.mutants import copy_book
 
 RULE = "rules/demo/retries.md"
 TEST = "tests/rules/demo/test_retries.py"
+ERRORS = "errors/demo.md"
+TEXTS = "tests/errors/demo/test_texts.py"
 FENCE = "```python\nimport asyncio"
 LABEL = "**Correct** - as many as asked for:"
 LIMIT = "```python\ndef attempts(limit: int) -> list[int]:\n    return list(range(limit))\n```"
@@ -69,11 +71,26 @@ MUTANTS = [
     Mutant("pair without proof", RULE, "## Count attempts", "## Count more", "has no proof"),
     Mutant("trap without test", RULE, "**A closed circle.**", "**An open one.**", "has no test"),
     Mutant("trap without a lead", RULE, "**A closed circle.**", "A circle.", "without a bold lead"),
-    Mutant("symptom never produced", RULE, 'a closed circle"', 'an oval"', "produced by no test"),
+    Mutant("text never produced", ERRORS, "## cannot", "## you cannot", "produced by no test"),
+    Mutant("text not as seen", ERRORS, "## cannot", "## you cannot", "does not occur in Seen"),
+    Mutant("field missing", ERRORS, "- *Do*: Open it first.\n", "", "write Seen, Cause, Do, Rule"),
+    Mutant("field unknown", ERRORS, "- *Do*: Open", "- *Try*: Open", "has Seen, Cause, Try, Rule"),
+    Mutant("loose line", ERRORS, "- *Do*: Open", "Do open", "not a field of an entry"),
+    Mutant("dead rule link", ERRORS, "#a-closed-circle)", "#an-oval)", "links what is not there"),
+    Mutant("link by another name", ERRORS, "[demo/retries#", "[retries#", "calls its link"),
+    Mutant("no rule", ERRORS, "*Rule*: none", "*Rule*: some", "leads to no rule"),
+    Mutant("text is markup", ERRORS, "## cannot", "## *can*not", "reads otherwise once rendered"),
+    Mutant("text too short", ERRORS, "## cannot join a closed circle\n", "## cannot\n", "6 chara"),
+    Mutant("Seen as prose", ERRORS, "friends`\n", "friends\n", "Seen is not code"),
+    Mutant("one text twice", ERRORS, "circle of friends\n-", "circle\n-", "has a second entry"),
+    Mutant(
+        "text in another", ERRORS, "`cannot join a closed circle of friends` is", "It is", "is part"
+    ),
+    Mutant("producer of nothing", TEXTS, '"demo", "cannot', '"demo", "can', "what does not exist"),
     Mutant("proof of nothing", TEST, '"count-attempts"', '"count-other"', "what does not exist"),
-    Mutant("second proof", TEST, '"count-attempts"', '"retry-loops"', "second proof"),
+    Mutant("second proof", TEST, '"count-attempts"', '"retry-loops"', "a second test proves"),
     Mutant("test that cannot fail", TEST, 'assert not "".join([])', "pass", "asserts nothing"),
-    Mutant("spelled symptom", TEST, '" + "', "", "spells the symptom itself"),
+    Mutant("spelled text", TEXTS, '" + "', "", "spells the symptom itself"),
     Mutant(
         "test without docstring", TEST, '"""A circle has no end to join."""', "", "no docstring"
     ),
@@ -94,7 +111,7 @@ MUTANTS = [
     Mutant("section missing", RULE, "## When not to", "## Whenever", "sections besides the pairs"),
     Mutant("dead link", RULE, "(https://docs", "(../../docs", "link to a missing file"),
     Mutant("insecure link", RULE, "(https://", "(http://", "link to http://"),
-    Mutant("over budget", RULE, "A supervisor", "A supervisor " * 2200, "tokens; cut it to 2200"),
+    Mutant("over budget", RULE, "A supervisor", "A supervisor " * 2800, "tokens; cut it to 2800"),
     Mutant("stale index", "SKILL.md", "code repeats", "code retries", "generated text is stale"),
     Mutant(
         "field not in the specification",
@@ -106,7 +123,7 @@ MUTANTS = [
     Mutant("version as a number", "SKILL.md", '"0.0.0"', "1.0", "more than strings"),
     Mutant("rule not linked", "SKILL.md", "](rules/", "](https://rules/", "does not link"),
     Mutant(
-        "SKILL.md over budget", "SKILL.md", "# A book", "# " + "A book " * 1100, "SKILL.md body"
+        "SKILL.md over budget", "SKILL.md", "# A book", "# " + "A book " * 1200, "SKILL.md body"
     ),
 ]
 
