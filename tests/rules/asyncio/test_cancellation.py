@@ -81,7 +81,7 @@ async def the_caller_of_stop_survives_its_own_cancel(half):
 
     worker = asyncio.create_task(fail_to_clean_up())
     await turns(1)
-    with pytest.raises(ValueError, match="flush failed"):
+    with pytest.RaisesGroup(ValueError, allow_unwrapped=True):
         await half.stop(worker)
 
     for event in (started, cleaning, cleaned):
@@ -165,7 +165,7 @@ async def the_generator_is_closed_by_another_task(half):
 
 @proves(RULE, "stopping-a-program")
 def sigterm_kills_without_cleanup(half):
-    """A process told to stop dies of the signal, and its cleanup has not run."""
+    """A process told to stop, and again during its cleanup, dies before the cleanup is done."""
 
     async def quick():
         report.send("done")
@@ -175,7 +175,9 @@ def sigterm_kills_without_cleanup(half):
             report.send("started")
             await asyncio.sleep(60)
         finally:
-            await turns()
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+                await turns()
             report.send("cleaned up")
 
     reports, report = multiprocessing.Pipe(duplex=False)

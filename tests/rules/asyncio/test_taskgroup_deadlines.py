@@ -3,9 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from contextlib import asynccontextmanager
-
-import pytest
+from contextlib import asynccontextmanager, suppress
 
 from tests.harness import confirms
 from tests.observers.waiting import turns
@@ -50,11 +48,22 @@ async def where_the_timeout_stands_decides_what_it_does():
             group.create_task(limited())
             siblings.append(group.create_task(forever()))
 
+    async def caught():
+        with suppress(TimeoutError):
+            await limited()
+
+    async def caught_in_a_child():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(caught())
+            group.create_task(outlive())
+
     assert await raised_by(around()) is TimeoutError
     assert await raised_by(in_the_block()) is None
     assert outlived == ["child"]
     assert await raised_by(blocked()) is ExceptionGroup
     assert await raised_by(in_a_child()) is ExceptionGroup
+    assert await raised_by(caught_in_a_child()) is None
+    assert outlived == ["child", "child"]
     assert [each.cancelled() for each in siblings] == [True, True, True]
 
 

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from tests.harness import confirms
 from tests.observers.asgi import request, running
 from tests.observers.waiting import reached
-from tests.servers.uvicorn import uvicorn
 from tests.rules.asyncio.test_taskgroup_traps import fail, forever
+from tests.servers.uvicorn import uvicorn
 
 RULE = "asyncio/taskgroup"
 
