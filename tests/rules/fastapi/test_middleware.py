@@ -10,7 +10,6 @@ from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
-from starlette.middleware import Middleware
 
 from tests.harness import produces, proves
 from tests.observers.asgi import Message, request
@@ -26,27 +25,16 @@ class Login(BaseModel):
 
 
 class NeedsKey:
-    """An authentication middleware as the rule asks for: pure ASGI, guarded."""
+    """An authentication middleware as the rule asks for: for sockets too, refused by a response."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and b"x-key" not in dict(scope["headers"]):
-            await PlainTextResponse("no key", 401)(scope, receive, send)
-        else:
+        if scope["type"] not in ("http", "websocket") or b"x-key" in dict(scope["headers"]):
             await self.app(scope, receive, send)
-
-
-class Early:
-    """A middleware that answers one path itself, so that one sees what it stands outside of."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        mine = scope.get("path") == "/early"
-        await (PlainTextResponse("before auth") if mine else self.app)(scope, receive, send)
+        else:
+            await PlainTextResponse("no key", 401)(scope, receive, send)
 
 
 def shown(*signs: bool) -> bool:
@@ -91,6 +79,14 @@ def timed_app(clock: SimpleNamespace) -> FastAPI:
 
         return StreamingResponse(chunks())
 
+    @app.get("/broken")
+    async def broken() -> StreamingResponse:
+        async def chunks():
+            yield "a"
+            raise RuntimeError("half way")
+
+        return StreamingResponse(chunks())
+
     @app.get("/crash")
     async def crash() -> None:
         raise RuntimeError("postgresql://app:hunter2@db")
@@ -101,7 +97,7 @@ def timed_app(clock: SimpleNamespace) -> FastAPI:
 
 @proves("fastapi/middleware", "one-access-line-per-request")
 async def the_access_log_misses_what_the_client_sees(half, caplog):
-    """A crash has no line, a stream counts to its headers, each id is a route."""
+    """A crash has no line, a stream that broke is a success, each id is a route."""
     caplog.set_level(logging.INFO, "access")
     clock = SimpleNamespace(now=100.0)
     clock.perf_counter = lambda: clock.now
@@ -126,7 +122,11 @@ async def the_access_log_misses_what_the_client_sees(half, caplog):
 
     cut = await request(app, "/endless", disconnect=gone, on_send=hang_up)
     assert cut.body == b"a"
-    assert len(lines(caplog)) == 1
+    (left,) = lines(caplog)
+
+    torn = await request(app, "/broken")
+    assert (torn.status, torn.body) == (200, b"a")
+    (broken,) = lines(caplog)
 
     crashed = await request(app, "/crash")
     assert crashed.status == 500
@@ -134,6 +134,8 @@ async def the_access_log_misses_what_the_client_sees(half, caplog):
     return shown(
         item["route"] != "/v1/items/{item_id}",
         stream["duration_ms"] != 3000,
+        left.get("complete") is not False,
+        "half way" not in broken.get("error", ""),
         len(lines(caplog)) != 1,
     )
 
@@ -141,19 +143,16 @@ async def the_access_log_misses_what_the_client_sees(half, caplog):
 @proves("fastapi/middleware", "cors-around-everything")
 async def the_browser_may_not_read_the_errors(half):
     """Preflight, 401 and 500 come without the header that lets a browser read them."""
-    app = half.create_app(Middleware(NeedsKey), [ORIGIN])
-    app.add_api_route("/", lambda: "fine")
-    app.add_api_route("/crash", lambda: 1 / 0)
-    app.add_middleware(Early)
+    api = FastAPI()
+    api.add_api_route("/", lambda: "fine")
+    api.add_api_route("/crash", lambda: 1 / 0)
+    app = half.create_app(api, NeedsKey, [ORIGIN])
     key, origin = {"x-key": "k"}, {"origin": ORIGIN}
     asks = origin | {"access-control-request-method": "GET"}
 
     fine = await request(app, "/", headers=key | origin)
     assert (fine.status, fine.json()) == (200, "fine")
     assert fine.header("access-control-allow-origin") == ORIGIN
-    early = await request(app, "/early")
-    assert early.body == b"before auth", "what is added last is not outside of the list"
-
     preflight = await request(app, "/", "OPTIONS", headers=asks)
     refused = await request(app, "/", headers=origin)
     crashed = await request(app, "/crash", headers=key | origin)
@@ -187,6 +186,10 @@ async def errors_echo_inputs_and_lose_their_form(half):
     async def crash() -> None:
         raise RuntimeError("postgresql://app:hunter2@db")
 
+    @app.get("/unchanged")
+    async def unchanged() -> None:
+        raise HTTPException(304, headers={"ETag": '"7"'})
+
     fine = await request(app, "/login", "POST", body={"password": "long and secret"})
     assert (fine.status, fine.json()) == (200, "in")
     sold = await request(app, "/gone")
@@ -202,12 +205,15 @@ async def errors_echo_inputs_and_lose_their_form(half):
     found = [each.status for each in (invalid, refused, unknown, wrong, crashed)]
     assert found == [422, 401, 404, 405, 500]
     assert b"hunter2" not in crashed.body
+    same = await request(app, "/unchanged")
+    assert same.status == 304
 
     return shown(
         b"hunter2" in invalid.body,
         refused.header("www-authenticate") is None,
         *(each.header("content-type") != PROBLEM for each in (unknown, wrong, crashed)),
         (wrong.header("allow"), wrong.json().get("title")) != ("GET", "Method Not Allowed"),
+        (same.body, same.header("etag")) != (b"", '"7"'),
         [set(each) for each in invalid.json().get("errors", ())] != [{"loc", "msg"}],
     )
 
