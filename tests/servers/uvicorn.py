@@ -64,18 +64,23 @@ def source_of(half: ModuleType) -> str:
 
 @asynccontextmanager
 async def uvicorn(
-    source: str, *arguments: str, env: dict[str, str] | None = None, limit: float = 20
+    source: str,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    limit: float = 20,
+    python: str = sys.executable,
 ) -> AsyncIterator[Server]:
     """Serve `source`, a module that defines `app`, until the block ends.
 
-    `arguments` are uvicorn's own. The module can import `tests`. Raises RuntimeError with the log
-    when the server is not up within `limit` seconds; the process is killed in every case.
+    `arguments` are uvicorn's own. The module can import `tests`, unless another `python` runs it.
+    Raises RuntimeError with the log when the server is not up within `limit` seconds; the process
+    is killed in every case.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "service.py").write_text(source, encoding="utf-8")
         log_file = Path(folder) / "log"
         port = free_port()
-        command = [sys.executable, "-u", "-m", "uvicorn", "service:app", "--port", str(port)]
+        command = [python, "-u", "-m", "uvicorn", "service:app", "--port", str(port)]
         with log_file.open("wb") as log:
             process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
                 [*command, *arguments],

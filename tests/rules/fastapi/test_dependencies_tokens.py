@@ -22,6 +22,12 @@ def token(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
     return jwt.encode(kept, key, algorithm)
 
 
+def state(key: str = KEY) -> dict[str, Any]:
+    """What the lifespan yields by the rule: settings made by its own half."""
+    half = correct(RULE, "settings-that-keep-secrets")
+    return {"settings": half.Settings(_env_file=None, jwt_key=key, database_url="postgresql://")}
+
+
 def guarded(half: Any) -> FastAPI:
     """Routes for users and for administrators, chained on the half's dependency."""
     User = Annotated[str, Depends(half.get_user_id)]  # noqa: N806 - an alias of a type
@@ -47,7 +53,7 @@ def guarded(half: Any) -> FastAPI:
 async def answer(app: FastAPI, sent: str | None, path: str = "/") -> tuple[int, str | None]:
     """The status and the scheme a client is told, for a token."""
     headers = {"authorization": f"Bearer {sent}"} if sent else {}
-    exchange = await request(app, path, headers=headers, state={"jwt_key": KEY})
+    exchange = await request(app, path, headers=headers, state=state())
     return exchange.status, exchange.header("www-authenticate")
 
 

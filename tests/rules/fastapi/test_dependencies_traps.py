@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import FastAPIError
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -61,30 +62,37 @@ async def an_endpoint_and_its_repository_get_two_sessions(call):
     assert (bare.json(), shared.json()) == (False, True)
 
 
-@confirms(RULE, "swallowed-exceptions")
-@pytest.mark.parametrize("scope", ["request", "function"])
-async def a_swallowed_404_is_a_500(scope):
-    """`except` without `raise` costs the answer, in either scope; with `raise` it is a 404."""
+@confirms(RULE, "yield-over-the-alias")
+async def a_yield_over_the_alias_needs_function_scope(call):
+    """In the default scope it fails at import; behind a plain dependency its exit is too late."""
+    session, order = correct(RULE, PAIR).Session, []
 
-    def app(reraise: bool) -> FastAPI:
-        async def provide() -> AsyncIterator[None]:
-            try:
-                yield
-            except HTTPException:
-                if reraise:
-                    raise
+    async def unit(session: session) -> AsyncIterator[AsyncSession]:
+        yield session
+        order.append(session.in_transaction())
 
+    async def plain(session: session) -> AsyncSession:
+        return session
+
+    async def hidden(session: Annotated[AsyncSession, Depends(plain)]) -> AsyncIterator[None]:
+        yield
+        order.append(session.in_transaction())
+
+    def app(*depends: Any) -> FastAPI:
         app = FastAPI()
 
-        @app.get("/", dependencies=[Depends(provide, scope=scope)])
-        async def missing() -> None:
-            raise HTTPException(404)
+        @app.get("/", dependencies=depends)
+        async def read(session: session) -> None:
+            await session.execute(INSERT)
 
         return app
 
-    swallowed, raised = await request(app(reraise=False)), await request(app(reraise=True))
+    with pytest.raises(FastAPIError, match='cannot depend on dependencies with scope "function"'):
+        app(Depends(unit))
+    for provider, scope in ((unit, "function"), (hidden, "request"), (hidden, "function")):
+        assert (await call(app(Depends(provider, scope=scope)))).status == 200
 
-    assert (swallowed.status, raised.status) == (500, 404)
+    assert order == [True, False, True]
 
 
 @confirms(RULE, "swallowed-exceptions")
@@ -188,6 +196,44 @@ async def a_statement_after_a_commit_needs_a_session_without_begin(call, postgre
 
 
 @confirms(RULE, "explicit-commits")
+async def a_project_that_commits_adopts_the_alias(call, postgres):
+    """`commit()` and an inner `begin()` raise the quoted texts; their replacements store all."""
+    alias = correct(RULE, PAIR).Session
+
+    async def answer(store: Callable[[AsyncSession], Awaitable[None]]) -> tuple[str, int]:
+        app = FastAPI()
+
+        @app.get("/")
+        async def create(session: alias) -> None:
+            await store(session)
+
+        error = str((await call(app)).error or "")
+        return error, len(postgres.execute("DELETE FROM orders RETURNING id"))
+
+    async def commit_and_read(session: AsyncSession) -> None:
+        await session.execute(INSERT)
+        await session.commit()
+        await session.execute(text("SELECT 1"))
+
+    async def begin(session: AsyncSession) -> None:
+        async with session.begin():
+            await session.execute(INSERT)
+
+    async def adopted(session: AsyncSession) -> None:
+        await session.execute(INSERT)
+        await session.flush()
+        async with session.begin_nested():
+            await session.execute(INSERT)
+
+    (closed, stored), (begun, kept) = await answer(commit_and_read), await answer(begin)
+
+    assert closed.startswith("Can't operate on closed transaction")
+    assert begun.startswith("A transaction is already begun on this Session")
+    assert (stored, kept) == (1, 0)
+    assert await answer(adopted) == ("", 2)
+
+
+@confirms(RULE, "explicit-commits")
 async def an_explicit_commit_fails_before_the_response(call, postgres):
     """A COMMIT that the server refuses inside the endpoint is not answered with success."""
     postgres.execute(refuse_commit("orders"))
@@ -208,13 +254,14 @@ async def an_explicit_commit_fails_before_the_response(call, postgres):
 
 
 @confirms(RULE, "rows-that-outlive-an-error")
-@pytest.mark.parametrize(("way", "rows"), [("raise", 0), ("return", 1), ("own session", 1)])
+@pytest.mark.parametrize(("way", "rows"), [("raise", 0), ("return", 2), ("own session", 1)])
 async def a_failed_login_is_rolled_back_by_its_exception(way, rows, call, postgres):
-    """The row is lost with `raise`; a returned response or a session of its own keeps it."""
+    """`raise` loses both rows, a returned response stores both, a session of its own one."""
     app = FastAPI()
 
     @app.get("/")
     async def login(request: Request, session: correct(RULE, PAIR).Session) -> Any:
+        await session.execute(INSERT)
         if way == "own session":
             async with request.state.sessions.begin() as own:
                 await own.execute(INSERT)

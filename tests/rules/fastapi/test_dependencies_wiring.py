@@ -1,13 +1,15 @@
-"""Confirmations of the traps of fastapi/dependencies in types, settings and overrides."""
+"""Confirmations of the traps of fastapi/dependencies in types, errors, settings and overrides."""
 
 import functools
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import Annotated, Any
 from unittest.mock import MagicMock
 
-from fastapi import Depends, FastAPI
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -16,47 +18,85 @@ from tests.observers.asgi import request
 
 RULE = "fastapi/dependencies"
 
-POSTPONED = """
-from __future__ import annotations
-
-from collections import OrderedDict
+ALIASES = """
 from typing import Annotated
 
-from fastapi import Depends, FastAPI
-
-app = FastAPI()
+from fastapi import Depends
 
 
 async def provide():
     return {"a": 1}
 
 
+Found = Annotated[dict, Depends(provide)]
+"""
+SERVICE = """
+from fastapi import FastAPI
+from tests_aliases import Found
+
+app = FastAPI()
+
+
 @app.get("/")
-async def read(found: Annotated[OrderedDict, Depends(provide)]) -> dict:
+async def read(found: Found) -> dict:
     return found
 """
 
 
 @confirms(RULE, "postponed-annotations")
-async def ruff_turns_a_dependency_into_a_query_parameter(tmp_path):
-    """TC003's fix hides the import of the annotated type: 200 becomes 422 for everybody."""
+@pytest.mark.parametrize(
+    ("first", "target"), [("from __future__ import annotations", "py311"), ("", "py314")]
+)
+async def ruff_turns_a_dependency_into_a_query_parameter(first, target, tmp_path, monkeypatch):
+    """The fix of TC001 to TC003 hides the import of an alias: 200 becomes 422 for everybody."""
+    if target == "py314" and sys.version_info < (3, 14):
+        pytest.skip("needs Python 3.14, which evaluates annotations late")
+    aliases = ModuleType("tests_aliases")
+    exec(ALIASES, aliases.__dict__)  # noqa: S102
+    monkeypatch.setitem(sys.modules, "tests_aliases", aliases)
     path = tmp_path / "service.py"
-    path.write_text(POSTPONED)
+    path.write_text(first + SERVICE)
 
     async def answered() -> tuple[int, Any]:
         module = ModuleType("service")
-        exec(compile(path.read_text(), str(path), "exec"), module.__dict__)  # noqa: S102
+        exec(compile(path.read_text(), str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102
         exchange = await request(module.app)
         return exchange.status, exchange.json()
 
     before = await answered()
     fix = ["--fix", "--unsafe-fixes", "--quiet", "--select=TC001,TC002,TC003"]
-    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", *fix, str(path)]
-    subprocess.run(ruff, check=True, timeout=20)  # noqa: ASYNC221 - nothing else runs in this loop
+    how = ["--isolated", "--no-cache", f"--target-version={target}", *fix, str(path)]
+    subprocess.run([sys.executable, "-m", "ruff", "check", *how], check=True, timeout=20)  # noqa: ASYNC221 - nothing else runs in this loop
     status, body = await answered()
 
     assert before == (200, {"a": 1})
     assert (status, body["detail"][0]["loc"]) == (422, ["query", "found"])
+
+
+@confirms(RULE, "swallowed-exceptions")
+@pytest.mark.parametrize("scope", ["request", "function"])
+async def a_swallowed_404_is_a_500(scope):
+    """`except` without `raise` costs the answer, in either scope; with `raise` it is a 404."""
+
+    def app(reraise: bool) -> FastAPI:
+        async def provide() -> AsyncIterator[None]:
+            try:
+                yield
+            except HTTPException:
+                if reraise:
+                    raise
+
+        app = FastAPI()
+
+        @app.get("/", dependencies=[Depends(provide, scope=scope)])
+        async def missing() -> None:
+            raise HTTPException(404)
+
+        return app
+
+    swallowed, raised = await request(app(reraise=False)), await request(app(reraise=True))
+
+    assert (swallowed.status, raised.status) == (500, 404)
 
 
 class Base(DeclarativeBase):
