@@ -1,12 +1,10 @@
 """How the rule on relationships is known: its pairs and its symptoms."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import (
@@ -17,8 +15,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 
-from tests.harness import confirms, correct, produces, proves
-from tests.observers.asgi import Exchange, request
+from tests.harness import correct, produces, proves
 from tests.observers.statements import statements
 
 RULE = "sqlalchemy/relationships"
@@ -38,7 +35,7 @@ class Order(Base):
     lines: Mapped[list["Line"]] = relationship(
         back_populates="order",
         lazy="raise_on_sql",
-        cascade="all, delete-orphan",
+        cascade="save-update, merge, expunge, delete, delete-orphan",
         passive_deletes=True,
     )
     notes: Mapped[list["Note"]] = relationship(lazy="raise_on_sql")
@@ -61,7 +58,7 @@ class Note(Base):
 @asynccontextmanager
 async def database(
     url: str, *rows: DeclarativeBase, base: type[DeclarativeBase] = Base
-) -> AsyncIterator[tuple[AsyncEngine, Sessions]]:
+) -> AsyncGenerator[tuple[AsyncEngine, Sessions], None]:
     """A database with the tables and these rows."""
     engine = create_async_engine(url)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -85,8 +82,8 @@ def order_of(*skus: str, placed: int | None = 0, notes: int = 0) -> Order:
 
 
 @proves(RULE, EXPLICIT)
-async def the_statements_grow_with_the_rows(half, postgres):
-    """Thirty comments take more statements than three."""
+async def each_row_costs_a_statement(half, postgres):
+    """Twenty-seven comments more take as many statements more."""
     sent_for = {}
     async with database(postgres.asyncpg, base=half.Base) as (engine, sessions):
         for added, rows in (3, 3), (27, 30):
@@ -99,7 +96,7 @@ async def the_statements_grow_with_the_rows(half, postgres):
             assert (len(found), max(found)) == (rows, added - 1)
             sent_for[rows] = len(sent)
 
-    return sent_for[30] > sent_for[3]
+    return sent_for[30] >= sent_for[3] + 27
 
 
 @proves(RULE, "filter-parents-by-exists")
@@ -108,8 +105,9 @@ async def a_page_is_short_or_its_collections_are_cut(half, postgres):
     matching = [order_of("a1", "a2", "a3", "b") for _ in range(30)]
     async with database(postgres.asyncpg, order_of("b"), *matching) as (_, sessions):
         async with sessions() as session:
-            query = half.page(select(Order), Order.lines, Line.sku.startswith("a"))
-            found = (await session.scalars(query.order_by(Order.id))).unique().all()
+            starts = Line.sku.startswith("a")
+            query = half.page(select(Order), Order.lines, starts, Order.id)
+            found = (await session.scalars(query)).unique().all()
             sizes = [len(order.lines) for order in found]
         assert sizes
         assert [order.id for order in found] == [row.id for row in matching[: len(found)]]
@@ -119,23 +117,25 @@ async def a_page_is_short_or_its_collections_are_cut(half, postgres):
 
 @proves(RULE, "page-by-a-unique-key")
 async def a_walk_over_the_pages_misses_rows(half, postgres):
-    """Fifty orders, three placed at a time: page after page does not show them all."""
+    """Fifty orders, three placed at a time: page after page does not show each of them once."""
     rows = [Order(placed=n // 3) for n in range(50)]
-    async with database(postgres.asyncpg, *rows) as (_, sessions), sessions() as session:
-        pages = [page async for page in walk(session, half, select(Order))]
+    async with database(postgres.asyncpg, *rows) as (_, sessions):
+        pages = [page async for page in walk(sessions, half.page, select(Order))]
     seen = [order for page in pages for order in page]
+    placed = [order.placed for order in seen]
     assert len(pages[0]) == 20
-    assert [order.placed for order in seen] == sorted(order.placed for order in seen)
+    assert placed == sorted(placed, reverse=True)
 
     return sorted(order.id for order in seen) != [row.id for row in rows]
 
 
-async def walk(session: AsyncSession, half: Any, query: Any) -> AsyncIterator[list[Order]]:
-    """Each page of a half, until an empty one."""
+async def walk(sessions: Sessions, page: Any, query: Any) -> AsyncGenerator[list[Order], None]:
+    """Each page, in a session of its own as requests have, until an empty one."""
     last = None
-    for _ in range(9):
-        statement = half.page(query, Order.placed, Order.id, last)
-        found = list(await session.scalars(statement))
+    for _ in range(30):
+        async with sessions() as session:
+            statement = page(query, Order.placed, Order.id, last)
+            found = list(await session.scalars(statement))
         if not found:
             return
         yield found
@@ -166,44 +166,3 @@ async def a_joined_collection_cannot_be_read_as_rows(postgres):
             result.all()
 
     return str(caught.value)
-
-
-class OrderOut(BaseModel):
-    """What clients see of an order: its relationship too."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    notes: list[dict[str, int]]
-
-
-async def answered(sessions: Sessions, *load: str) -> Exchange:
-    """What a client gets from an endpoint that has loaded these attributes of order 1."""
-    app = FastAPI()
-
-    @app.get("/", response_model=OrderOut)
-    async def read() -> Any:
-        async with sessions() as session:
-            order = await session.get(Order, 1)
-            if load:
-                await session.refresh(order, load)
-            return order
-
-    return await request(app)
-
-
-@produces(RULE, "Error extracting attribute")
-async def a_response_reads_what_nobody_loaded(postgres):
-    """FastAPI's complaint about the response, as the server logs it."""
-    async with database(postgres.asyncpg, order_of()) as (_, sessions):
-        return str((await answered(sessions)).error)
-
-
-@confirms(RULE, "response-models")
-async def a_relationship_in_a_response_model_is_a_500_unless_loaded(postgres):
-    """The same endpoint answers when refresh() named the collection."""
-    async with database(postgres.asyncpg, order_of()) as (_, sessions):
-        unloaded, loaded = await answered(sessions), await answered(sessions, "notes")
-
-    assert unloaded.status == 500
-    assert (loaded.status, loaded.json()) == (200, {"id": 1, "notes": []})

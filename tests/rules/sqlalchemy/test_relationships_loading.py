@@ -1,4 +1,4 @@
-"""What the rule on relationships says of loading: large, joined and filtered collections."""
+"""What the rule on relationships says of loading: what is sent, and what is made."""
 
 import pytest
 from sqlalchemy import ForeignKey, event, func, select
@@ -9,14 +9,13 @@ from sqlalchemy.orm import (
     DynamicMapped,
     Mapped,
     WriteOnlyMapped,
-    contains_eager,
     joinedload,
     mapped_column,
     relationship,
     selectinload,
 )
 
-from tests.harness import confirms
+from tests.harness import confirms, correct
 from tests.observers.statements import statements
 from tests.rules.sqlalchemy.test_relationships import Line, Order, database, order_of
 
@@ -81,6 +80,18 @@ async def a_query_makes_only_the_rows_that_are_shown(postgres):
 
 
 @confirms(RULE, "large-collections")
+async def a_count_of_nothing_named_is_one(postgres):
+    """Without select_from() or a condition there is no table to count."""
+    account = Account(entries=[Entry() for _ in range(3)])
+    stored = database(postgres.asyncpg, account, base=Books)
+    async with stored as (_, sessions), sessions() as session:
+        alone = await session.scalar(select(func.count()))
+        named = await session.scalar(select(func.count()).select_from(Entry))
+
+    assert (alone, named) == (1, 3)
+
+
+@confirms(RULE, "large-collections")
 async def a_dynamic_collection_cannot_be_read(postgres):
     """Its query runs on access, which asyncio forbids."""
     stored = database(postgres.asyncpg, Account(), base=Books)
@@ -124,57 +135,78 @@ async def a_joined_collection_cannot_be_streamed(postgres):
 
 
 @confirms(RULE, "two-joined-collections")
-@pytest.mark.parametrize(("orders", "expected"), [(500, 2), (501, 3)])
-async def select_in_sends_a_statement_per_500_parents(postgres, orders, expected):
-    """One for the orders, one for each 500 of them; a joined many-to-one costs none."""
-    rows = [order_of("a") for _ in range(orders)]
-    async with database(postgres.asyncpg, *rows) as (engine, sessions):
-        async with sessions() as session:
-            with statements(engine) as collection:
-                await session.scalars(select(Order).options(selectinload(Order.lines)))
-        async with sessions() as session:
-            with statements(engine) as many_to_one:
-                found = await session.scalars(select(Line).options(joinedload(Line.order)))
-                assert all(line.order.placed == 0 for line in found)
+async def a_joined_collection_demands_unique(postgres):
+    """all() and one() refuse, first() does not."""
+    query = select(Order).options(joinedload(Order.lines))
+    stored = database(postgres.asyncpg, order_of("a", "b"))
+    async with stored as (_, sessions), sessions() as session:
+        for read in "all", "one":
+            result = await session.scalars(query)
+            with pytest.raises(InvalidRequestError, match="unique"):
+                getattr(result, read)()
 
-    assert (len(collection), len(many_to_one)) == (expected, 1)
+        assert len((await session.scalars(query)).first().lines) == 2
 
 
-@confirms(RULE, "rows-the-session-holds")
-async def get_ignores_options_for_a_row_it_has(postgres):
-    """The collection stays unloaded, unless populate_existing or select() is used."""
-    options = [selectinload(Order.lines)]
-    async with database(postgres.asyncpg, order_of("a")) as (_, sessions):
-
-        async def lines(load):
+@confirms(RULE, "two-joined-collections")
+async def the_correct_half_sends_one_statement_more_per_500(postgres):
+    """The statements of `sizes`, by the number of comments."""
+    half = correct(RULE, "forbid-implicit-loads")
+    sent = {}
+    async with database(postgres.asyncpg, base=half.Base) as (engine, sessions):
+        for rows in 0, 1, 500, 501, 1001:
+            stored = f"INSERT INTO comments SELECT FROM generate_series(1, {rows})"
+            postgres.execute(f"TRUNCATE comments; {stored}")
             async with sessions() as session:
-                _held = await session.get(Order, 1)
-                return len((await load(session)).lines)
+                with statements(engine) as found:
+                    assert await half.sizes(session) == [0] * rows
+            sent[rows] = len(found)
 
-        with pytest.raises(InvalidRequestError):
-            await lines(lambda s: s.get(Order, 1, options=options))
-        again = await lines(lambda s: s.get(Order, 1, options=options, populate_existing=True))
-        selected = await lines(lambda s: s.scalar(select(Order).options(*options)))
-
-    assert (again, selected) == (1, 1)
+    assert sent == {0: 1, 1: 2, 500: 2, 501: 3, 1001: 4}
 
 
-@confirms(RULE, "rows-the-session-holds")
-@pytest.mark.parametrize(
-    "query",
-    [
-        select(Order).join(Order.lines).where(Line.sku == "a").options(contains_eager(Order.lines)),
-        select(Order).options(selectinload(Order.lines.and_(Line.sku == "a"))),
-    ],
-    ids=["contains_eager", "and_"],
-)
-async def a_filtered_collection_stays_for_later_loads(postgres, query):
-    """One of four lines is what a plain selectinload finds afterwards in the same session."""
-    whole = select(Order).options(selectinload(Order.lines))
-    order = order_of("a", "b", "c", "d")
-    async with database(postgres.asyncpg, order) as (_, sessions), sessions() as session:
-        held = (await session.scalars(query)).unique().one()
-        later = len((await session.scalars(whole)).one().lines)
-        await session.scalars(whole.execution_options(populate_existing=True))
+@confirms(RULE, "two-joined-collections")
+async def one_parent_with_its_collection_is_one_statement_when_joined(postgres):
+    """Two with selectinload, by get()."""
+    sent = {}
+    async with database(postgres.asyncpg, order_of("a", "b")) as (engine, sessions):
+        for loader in joinedload, selectinload:
+            async with sessions() as session:
+                with statements(engine) as found:
+                    order = await session.get(Order, 1, options=[loader(Order.lines)])
+            assert len(order.lines) == 2
+            sent[loader] = len(found)
 
-        assert (later, len(held.lines)) == (1, 4)
+    assert sent == {joinedload: 1, selectinload: 2}
+
+
+@confirms(RULE, "two-joined-collections")
+async def a_joined_many_to_one_sends_no_statement_of_its_own(postgres):
+    """Six hundred lines, an order each, are one statement."""
+    rows = [order_of("a") for _ in range(600)]
+    async with database(postgres.asyncpg, *rows) as (engine, sessions), sessions() as session:
+        with statements(engine) as sent:
+            found = await session.scalars(select(Line).options(joinedload(Line.order)))
+        placed = [line.order.placed for line in found]
+
+    assert (len(placed), len(sent)) == (600, 1)
+
+
+@confirms(RULE, "two-joined-collections")
+async def select_in_reads_a_later_state_than_its_parents(postgres):
+    """An order deleted between the two has no lines, unless the transaction keeps its snapshot."""
+
+    def delete(conn, cursor, statement, *rest):
+        if "FROM orders" in statement:
+            postgres.execute("DELETE FROM orders")
+
+    found = {}
+    for level in "READ COMMITTED", "REPEATABLE READ":
+        async with database(postgres.asyncpg, order_of("a", "b")) as (engine, sessions):
+            event.listen(engine.sync_engine, "after_cursor_execute", delete)
+            async with sessions() as session:
+                await session.connection(execution_options={"isolation_level": level})
+                order = await session.scalar(select(Order).options(selectinload(Order.lines)))
+            found[level] = len(order.lines)
+
+    assert found == {"READ COMMITTED": 0, "REPEATABLE READ": 2}
