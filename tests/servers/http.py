@@ -130,8 +130,16 @@ class CountingServer:
         method, path, _ = first.split(" ", 2)
         pairs = (line.split(":", 1) for line in lines)
         headers = {name.lower(): value.strip() for name, value in pairs}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        return Request(method, path, headers, body, connection)
+        return Request(method, path, headers, await self._body(reader, headers), connection)
+
+    async def _body(self, reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+        if headers.get("transfer-encoding", "").lower() != "chunked":
+            return await reader.readexactly(int(headers.get("content-length", 0)))
+        body = b""
+        while size := int(await reader.readline(), 16):
+            body += (await reader.readexactly(size + 2))[:size]
+        await reader.readline()
+        return body
 
     async def _send(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
         headers = {"Content-Length": str(len(answer.body))} | answer.headers

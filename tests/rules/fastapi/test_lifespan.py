@@ -1,51 +1,49 @@
-"""Proofs of the resources, the probes and the drain in rules/fastapi/lifespan.md."""
+"""Proofs of what a lifespan opens and closes, for rules/fastapi/lifespan.md."""
 
 import asyncio
-import threading
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.harness import confirms, proves
+from tests.harness import confirms, correct, proves
 from tests.observers.asgi import request, running
+from tests.observers.canceller import each_point
 from tests.observers.connections import backends, falls_to
-from tests.observers.waiting import turns, until
-from tests.servers.uvicorn import source_of, uvicorn
+from tests.observers.silenced import Silenced
+from tests.observers.waiting import reached, turns
 
 PAGE = "fastapi/lifespan"
-DSN = "postgresql://app:hunter2@db/app"
-PROBE = """
-from fastapi import Response
-
-DELAY = 0.5
-app = FastAPI(lifespan=lifespan)
+PAIR = "close-whatever-was-opened"
+SHORT = 0.03
 
 
-@app.get("/readyz")
-async def readyz() -> Response:
-    return Response(status_code=200 if app.state.ready else 503)
-"""
+async def ends(task) -> bool:
+    """Whether a task ends within many times SHORT, also where timers are late."""
+    await asyncio.wait({task}, timeout=0.3)
+    await turns(20)
+    return task.done()
 
 
-@proves(PAGE, "close-whatever-was-opened")
-async def a_failure_leaves_connections_open(half, postgres):
-    """After a failing close or second open; a silent database is awaited past the limit."""
-    half.LIMIT = 5
-    url, backends_at_close, fails = postgres.asyncpg, [], set()
-    engines = []
+@proves(PAGE, PAIR, limit=20)
+async def a_failure_leaves_connections_open_or_a_silence_holds_the_process(half, postgres):
+    """A close or second open that fails, a database or close that hangs: each does harm."""
+    url, backends_at_close, fails, engines = postgres.asyncpg, [], "", []
+    hanging = asyncio.Event()
 
     class Cache:
         async def aclose(self) -> None:
+            if fails == "hang":
+                hanging.set()
+                await asyncio.Event().wait()
             backends_at_close.append(len(await backends(postgres.url)))
-            if "close" in fails:
+            if fails == "close":
                 raise ConnectionError("cannot close the cache")
 
     async def open_cache() -> Cache:
-        if "open" in fails:
+        if fails == "open":
             raise ConnectionError("cannot open the cache")
         return Cache()
 
@@ -67,214 +65,172 @@ async def a_failure_leaves_connections_open(half, postgres):
         try:
             async with running(app) as state:
                 assert (await request(app, state=state)).json() == 42
+                half.LIMIT = SHORT if fails == "hang" else 5
         except RuntimeError as error:
             return str(error)
         return ""
 
+    half.LIMIT = 5
     assert await run() == ""
     assert backends_at_close == [1], "the cache is closed first"
     assert await falls_to(0, postgres.url)
 
     symptoms = set()
-    for failure in ("close", "open"):
-        fails = {failure}
-        assert f"cannot {failure} the cache" in await run()
+    for fails in ("close", "open", "hang"):
+        half.LIMIT = 5
+        task = asyncio.create_task(run())
+        if fails == "hang":
+            await reached(hanging, task)
+            await ends(task)
+        else:
+            assert f"cannot {fails} the cache" in await task
         if engines[-1].pool.checkedin():  # a disposed engine has a new pool
-            symptoms.add(failure)
+            symptoms.add(fails)
             assert await backends(postgres.url)
             await engines[-1].dispose()
+        task.cancel()
+        await asyncio.wait({task})
         assert await falls_to(0, postgres.url)
 
-    half.LIMIT = 0.03
+    fails, half.LIMIT = "", SHORT
     async with Silenced(urlsplit(url).port) as proxy:
         proxy.silent = True
-        url = url.replace(f":{urlsplit(url).port}", f":{proxy.port}")
+        url = proxy.instead_of(url)
         start = asyncio.create_task(run())
-        await asyncio.wait({start}, timeout=0.3)
-        await turns(20)
-        symptoms |= set() if start.done() else {"start"}
+        symptoms |= set() if await ends(start) else {"start"}
         start.cancel()
         await asyncio.wait({start})
-    assert symptoms in (set(), {"close", "open", "start"})
+    assert symptoms in (set(), {"close", "open", "hang", "start"})
     return bool(symptoms)
 
 
-@proves(PAGE, "readiness-that-answers")
-async def a_faulty_dependency_spoils_the_probes(half):
-    """A dependency that fails, then hangs, is hidden, disclosed, waited for or shared."""
-    state, cache_checks, released = "up", 0, asyncio.Event()
+@pytest.mark.filterwarnings("ignore")  # what the driver leaves of a close that was cut
+@confirms(PAGE, "owned-too-late")
+async def a_pool_behind_a_silent_network_is_given_up(postgres):
+    """asyncpg's close waits for the server, for ever by itself, for LIMIT seconds in the half."""
+    half, closed = correct(PAGE, PAIR), []
+    half.LIMIT = 5
 
-    async def database():
-        if state == "down":
-            raise OSError(f"cannot connect to {DSN}")
-        if state == "silent":
-            try:
-                await asyncio.Event().wait()
-            finally:
-                await released.wait()  # a driver's cleanup, which a timeout waits for
+    class Cache:
+        async def aclose(self) -> None:
+            closed.append("cache")
 
-    async def cache():
-        nonlocal cache_checks
-        cache_checks += 1
+    async def open_cache() -> Cache:
+        return Cache()
 
-    half.LIMIT = 0.03
-    app, checks = FastAPI(), {"checks": [database, cache]}
-    app.include_router(half.router)
-    for path in ("/livez", "/readyz"):
-        assert (await request(app, path, state=checks)).status == 200
-    assert cache_checks > 0
-    symptoms = set()
+    async with Silenced(urlsplit(postgres.url).port) as proxy:
+        url = proxy.instead_of(postgres.asyncpg)
+        app = FastAPI()
+        app.state.create_engine = lambda: create_async_engine(url)
+        app.state.open_cache = open_cache
 
-    state = "down"
-    down = await request(app, "/readyz", state=checks)
-    symptoms |= {"200"} if down.status == 200 else set()
-    symptoms |= {"secret"} if b"hunter2" in down.body else set()
-    assert down.status in (200, 503)
+        async def serve() -> None:
+            async with half.lifespan(app):
+                half.LIMIT, proxy.silent = SHORT, True
 
-    state, cache_checks = "silent", 0
-    probes = {
-        path: asyncio.create_task(request(app, path, state=checks))
-        for path in ("/livez", "/readyz")
-    }
-    await asyncio.wait(probes.values(), timeout=0.3)
-    await turns(20)  # should both timers be late, as on a busy machine
-    symptoms |= {path for path, probe in probes.items() if not probe.done()}
-    symptoms |= {"sequence"} if not cache_checks else set()
-    if probes["/readyz"].done():
-        assert probes["/readyz"].result().status == 503
-
-    state = "up"
-    released.set()
-    for probe in probes.values():
-        probe.cancel()
-    await asyncio.wait(probes.values())
-    assert (await request(app, "/readyz", state=checks)).status == 200
-    assert symptoms in (set(), {"200", "secret", "/livez", "/readyz", "sequence"})
-    return bool(symptoms)
-
-
-@proves(PAGE, "drain-before-the-port-closes", limit=30)
-async def a_new_connection_is_refused_before_a_probe_saw_503(half):
-    """After SIGTERM the first answer that is not 200 is a closed port."""
-    app = FastAPI(lifespan=half.lifespan)
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        return Response(status_code=200 if app.state.ready else 503)
-
-    async with running(app):
-        assert (await request(app, "/readyz")).status == 200
-
-    async def probe(client) -> int | None:
-        try:
-            return (await client.get("/readyz", headers={"Connection": "close"})).status_code
-        except httpx2.TransportError:
-            return None
-
-    async with (
-        uvicorn(source_of(half) + PROBE, "--lifespan", "on") as server,
-        httpx2.AsyncClient(base_url=server.url, trust_env=False) as client,
-    ):
-        assert await probe(client) == 200
-
-        server.terminate()
-        while (answer := await probe(client)) == 200:
+        alone = create_async_engine(url)
+        async with alone.connect():
             pass
-        assert await server.stopped()
+        stop = asyncio.create_task(serve())
+        assert await ends(stop)
+        dispose = asyncio.create_task(alone.dispose())
 
-        return answer != 503
-
-
-@confirms(PAGE, "probes-that-hang")
-async def a_def_liveness_waits_for_a_thread():
-    """With 40 sync handlers at work only the async route answers."""
-    app, gate, busy = FastAPI(), threading.Event(), []
-
-    @app.get("/work")
-    def work() -> None:
-        busy.append(1)
-        gate.wait(8)
-
-    @app.get("/sync")
-    def sync() -> None: ...
-
-    @app.get("/async")
-    async def not_sync() -> None: ...
-
-    workers = [asyncio.create_task(request(app, "/work")) for _ in range(40)]
-    assert await until(lambda: len(busy) == 40)
-    probe = asyncio.create_task(request(app, "/sync"))
-    answer = await request(app, "/async")
-    await asyncio.wait({probe}, timeout=0.1)
-
-    assert (answer.status, probe.done()) == (200, False)
-    gate.set()
-    assert (await probe).status == 200
-    await asyncio.wait(workers)
+        assert not await ends(dispose)
+        assert isinstance(stop.exception(), TimeoutError)
+        assert closed == ["cache"]
+        dispose.cancel()
+        await asyncio.wait({dispose})
 
 
-class Silenced:
-    """A TCP proxy that passes bytes until it is told to swallow them."""
+class Resource:
+    """Stands for an engine and for a cache; it takes its time and knows whether it is open."""
 
-    def __init__(self, port: int) -> None:
-        self.target, self.silent, self.tasks = port, False, set()
+    def __init__(self, name: str, log: set[str], *, broken: bool = False) -> None:
+        self.name, self.log, self.broken = name, log, broken
+        log.add(name)
 
-    async def __aenter__(self):
-        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
+    def connect(self):
         return self
 
+    async def __aenter__(self) -> None:
+        await asyncio.sleep(0)
+
     async def __aexit__(self, *_) -> None:
-        self.server.close()
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+        if self.broken:
+            raise ConnectionError("cannot give the connection back")
 
-    def accept(self, reader, writer) -> None:
-        self.tasks.add(asyncio.create_task(self.relay(reader, writer)))
+    async def aclose(self) -> None:
+        self.log.discard(self.name)
+        await asyncio.sleep(0)
 
-    async def relay(self, reader, writer) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
-
-        async def copy(source, target):
-            while data := await source.read(65536):
-                if not self.silent:
-                    target.write(data)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(copy(reader, server_writer))
-                group.create_task(copy(server_reader, writer))
-        finally:
-            writer.transport.abort()
-            server_writer.transport.abort()
+    dispose = aclose
 
 
-@pytest.mark.filterwarnings("ignore")  # the drivers leave their attempts to cancel behind
-@confirms(PAGE, "probes-that-hang")
-async def a_timeout_waits_for_a_drivers_cleanup(postgres):
-    """Once the server is silent, a check goes on at many times its timeout, on both drivers."""
-    port = urlsplit(postgres.url).port
+def resources(*, broken: bool = False) -> tuple[FastAPI, set[str]]:
+    """An application to open an engine and a cache, and the names of what is open."""
+    app, opened = FastAPI(), set()
 
-    async def check(engine, limit) -> None:
-        async with asyncio.timeout(limit), engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+    async def open_cache() -> Resource:
+        await asyncio.sleep(0)
+        return Resource("cache", opened)
 
-    async with Silenced(port) as proxy:
-        urls = [
-            url.replace(f":{port}", f":{proxy.port}")
-            for url in (postgres.asyncpg, postgres.psycopg)
-        ]
-        engines = [create_async_engine(url) for url in urls]
-        for engine in engines:
-            await check(engine, 5)
-        proxy.silent = True
-        tasks = [asyncio.create_task(check(engine, 0.03)) for engine in engines]
-        await asyncio.wait(tasks, timeout=0.3)
-        await turns(20)
+    app.state.create_engine = lambda: Resource("engine", opened, broken=broken)
+    app.state.open_cache = open_cache
+    return app, opened
 
-        assert not any(task.done() for task in tasks)
-    await asyncio.wait(tasks)
-    assert all(task.exception() is not None for task in tasks)
-    for engine in engines:
+
+@confirms(PAGE, "owned-too-late")
+async def a_lifespan_cancelled_at_any_await_closes_what_it_opened():
+    """Each close is begun, wherever the cancel arrives."""
+    half = correct(PAGE, PAIR)
+    app, opened = resources()
+
+    async def serve() -> None:
+        async with half.lifespan(app):
+            assert opened == {"engine", "cache"}
+            await asyncio.sleep(0)
+
+    left = [set(opened) async for _ in each_point(serve)]
+
+    assert len(left) >= 6
+    assert not any(left)
+
+
+@confirms(PAGE, "owned-too-late")
+async def a_connection_that_cannot_be_given_back_closes_the_cache_too():
+    """The cache is owned before the start's connection is left."""
+    app, opened = resources(broken=True)
+
+    with pytest.raises(ConnectionError):
+        async with correct(PAGE, PAIR).lifespan(app):
+            pass
+
+    assert opened == set()
+
+
+@confirms(PAGE, "a-shutdown-longer-than-its-grace-period")
+async def a_drain_pushed_last_ends_while_the_pool_is_open(postgres):
+    """The job of a request queries at shutdown, and the engine is disposed after it."""
+    half, jobs, log = correct(PAGE, PAIR), correct("asyncio/taskgroup", "own-background-tasks"), []
+    stopping = asyncio.Event()
+    engine = create_async_engine(postgres.asyncpg)
+    bounded = half.bounded
+
+    async def dispose() -> None:
+        log.append("dispose")
         await engine.dispose()
+
+    async def job() -> None:
+        await stopping.wait()
+        async with engine.connect() as connection:
+            log.append(await connection.scalar(text("SELECT 42")))
+
+    async with half.AsyncExitStack() as stack:
+        stack.push_async_callback(bounded, dispose)
+        stack.push_async_callback(jobs.drain)
+        jobs.spawn(job())
+        await asyncio.sleep(0)
+        stopping.set()
+
+    assert log == [42, "dispose"]

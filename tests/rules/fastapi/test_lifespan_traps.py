@@ -1,20 +1,23 @@
 """Proofs for the traps of rules/fastapi/lifespan.md."""
 
+import asyncio
 import warnings
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 import httpx2
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, ORJSONResponse
+from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
+from fastapi.responses import HTMLResponse, JSONResponse, ORJSONResponse
 from packaging.version import Version
 from pydantic import BaseModel
 from redis.asyncio import Redis
 from starlette.background import BackgroundTask
 
 from tests.harness import confirms, produces
-from tests.observers.asgi import request, running
+from tests.observers.asgi import SPEC, request, running
+from tests.observers.waiting import turns
 
 PAGE = "fastapi/lifespan"
 
@@ -47,22 +50,28 @@ async def a_lifespan_silences_on_event():
 
 @confirms(PAGE, "handlers-that-never-run")
 async def a_mounted_lifespan_runs_only_when_the_parent_enters_it():
-    """Mounting alone starts nothing."""
-    log = []
-    sub = FastAPI(lifespan=logged(log, "sub"))
+    """Mounting alone starts nothing; its routes find its state only where the parent yields it."""
+    seen = []
+    for kind in ("mounted", "entered", "merged"):
+        log = []
+        sub = reader(log)
 
-    @asynccontextmanager
-    async def entering(app):
-        async with sub.router.lifespan_context(sub):
-            yield
+        @asynccontextmanager
+        async def entering(app, sub=sub, kind=kind):
+            async with sub.router.lifespan_context(sub) as state:
+                yield {**state, "own": 1} if kind == "merged" else {"own": 1}
 
-    for lifespan, expected in ((None, []), (entering, ["sub up", "sub down"])):
-        app = FastAPI(lifespan=lifespan)
+        app = FastAPI(lifespan=None if kind == "mounted" else entering)
         app.mount("/sub", sub)
-        async with running(app):
-            pass
+        async with running(app) as state:
+            exchange = await request(app, "/sub/", state=state)
+        seen.append((kind, log, exchange.status))
 
-        assert log == expected
+    assert seen == [
+        ("mounted", [], 500),
+        ("entered", ["app up", "app down"], 500),
+        ("merged", ["app up", "app down"], 200),
+    ]
 
 
 def reader(log) -> FastAPI:
@@ -165,6 +174,36 @@ async def a_response_class_warns_or_leaves_the_fast_path():
 
 
 @confirms(PAGE, "deprecated-habits")
+async def events_and_html_need_their_response_class():
+    """Of two equal routes the one without it sends JSON lines, or a JSON string."""
+    sse = pytest.importorskip("fastapi.sse", reason="FastAPI has it from 0.135 on")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        app = FastAPI()
+
+        @app.get("/lines")
+        @app.get("/events", response_class=sse.EventSourceResponse)
+        async def events() -> AsyncGenerator[sse.ServerSentEvent, None]:
+            yield sse.ServerSentEvent(data="x")
+
+        @app.get("/string")
+        @app.get("/html", response_class=HTMLResponse)
+        async def html() -> str:
+            return "<b>x</b>"
+
+    kinds = {}
+    for path in ("/events", "/lines", "/html", "/string"):
+        kinds[path] = (await request(app, path)).header("content-type").partition(";")[0]
+
+    assert kinds == {
+        "/events": "text/event-stream",
+        "/lines": "application/jsonl",
+        "/html": "text/html",
+        "/string": "application/json",
+    }
+
+
+@confirms(PAGE, "deprecated-habits")
 async def redis_close_warns_and_aclose_does_not():
     """Both close the client; one says that it will go."""
     client = Redis()
@@ -173,3 +212,55 @@ async def redis_close_warns_and_aclose_does_not():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert await client.aclose() is None
+
+
+@confirms(PAGE, "websockets-that-only-send")
+async def a_socket_handler_sees_its_client_leave_only_where_it_reads():
+    """The one that waits for news goes on; the one that reads beside its sender ends."""
+    app = FastAPI()
+
+    async def send(socket: WebSocket) -> None:
+        news: asyncio.Queue[str] = asyncio.Queue()
+        while True:
+            await socket.send_text(await news.get())
+
+    @app.websocket("/sends")
+    async def sends(socket: WebSocket) -> None:
+        await socket.accept()
+        await send(socket)
+
+    @app.websocket("/reads")
+    async def reads(socket: WebSocket) -> None:
+        await socket.accept()
+        async with asyncio.TaskGroup() as group:
+            sender = group.create_task(send(socket))
+            while (await socket.receive())["type"] == "websocket.receive":
+                pass
+            sender.cancel()
+
+    tasks = {}
+    for path in ("/sends", "/reads"):
+        inbox: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        scope = {
+            "type": "websocket",
+            "asgi": SPEC,
+            "path": path,
+            "query_string": b"",
+            "headers": [],
+        }
+        tasks[path] = asyncio.create_task(app(scope, inbox.get, drop))
+        inbox.put_nowait({"type": "websocket.connect"})
+        inbox.put_nowait({"type": "websocket.receive", "bytes": b"ping"})
+        inbox.put_nowait({"type": "websocket.disconnect", "code": 1001})
+    await asyncio.wait({tasks["/reads"]}, timeout=5)
+    await turns(50)
+    left = [path for path, task in tasks.items() if task.done()]
+    tasks["/sends"].cancel()
+    await asyncio.wait(tasks.values())
+
+    assert left == ["/reads"]
+    assert tasks["/reads"].exception() is None
+
+
+async def drop(message) -> None:
+    """Send to nobody."""
