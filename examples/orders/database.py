@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 
 from orders.settings import Settings, load_settings
 
-DUPLICATE = {"23505", "SQLITE_CONSTRAINT_UNIQUE"}
+DUPLICATE = {"23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
 LIMITS = {"statement_timeout": "10000", "idle_in_transaction_session_timeout": "15000"}
 
 
@@ -62,6 +62,7 @@ class Orders:
 
     async def add(self, order: Order) -> bool:
         """Store an order; False, and nothing else undone, when its reference is taken."""
+        await self.session.flush()  # what fails of it is not this order's fault
         try:
             async with self.session.begin_nested():
                 self.session.add(order)
@@ -87,13 +88,13 @@ class Orders:
         return (await self.session.scalars(query.options(selectinload(Order.lines)))).all()
 
 
-def build_engine(settings: Settings) -> AsyncEngine:
+def build_engine(settings: Settings, pool_size: int) -> AsyncEngine:
     url = sa.make_url(settings.database_url.get_secret_value())
     sqlite = url.get_backend_name() == "sqlite"
     limits = {"timeout": 5, "command_timeout": 15, "server_settings": LIMITS}
     engine = create_async_engine(
         url,
-        pool_size=settings.pool_size,
+        pool_size=pool_size,
         max_overflow=0,
         pool_timeout=settings.pool_timeout,
         pool_pre_ping=True,
@@ -106,7 +107,7 @@ def build_engine(settings: Settings) -> AsyncEngine:
 
 
 async def create_tables() -> None:
-    engine = build_engine(load_settings())
+    engine = build_engine(load_settings(), 1)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     await engine.dispose()

@@ -6,17 +6,21 @@ Rules: fastapi/lifespan, fastapi/dependencies, pooling/database, pooling/http.
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 import aiohttp
 import sqlalchemy as sa
-from fastapi import Depends, FastAPI, Request
+import uvicorn
+from fastapi import Depends, FastAPI
+from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from orders.database import build_engine
 from orders.settings import load_settings
+
+LIMIT = 5  # seconds that a close may take
 
 
 class Readiness:
@@ -35,21 +39,22 @@ class Readiness:
 
     async def check(self) -> bool:
         """Answer within the limit, also while the driver cleans up after a silent server."""
-        if self._check is None or self._check.done():
-            self._check = asyncio.create_task(self.ping())
-        await asyncio.wait([self._check], timeout=self.limit)
-        return self.accepting and self._check.done() and self._check.result()
+        check = self._check
+        if check is None or check.done():
+            check = self._check = asyncio.create_task(self.ping())
+        await asyncio.wait([check], timeout=self.limit)
+        return self.accepting and check.done() and check.result()
 
     def drain_on_sigterm(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        stop: Any = signal.getsignal(signal.SIGTERM)
+        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if isinstance(server, uvicorn.Server):  # others stop at once, as ever
 
-        def drain(*caught: Any) -> None:
-            self.accepting = False
-            loop.call_soon_threadsafe(loop.call_later, seconds, stop, *caught)
+            def drain() -> None:
+                self.accepting = False
+                loop.call_later(seconds, server.handle_exit, signal.SIGTERM, None)
 
-        if callable(stop):  # uvicorn's; in tests there is none
-            signal.signal(signal.SIGTERM, drain)
+            loop.add_signal_handler(signal.SIGTERM, drain)
 
 
 class State(TypedDict):
@@ -58,13 +63,27 @@ class State(TypedDict):
     readiness: Readiness
 
 
+async def bounded(close: Callable[[], Awaitable[None]]) -> None:
+    async with asyncio.timeout(LIMIT):
+        await close()
+
+
+async def settle() -> None:
+    """Wait for requests that uvicorn cancelled: it does not, and they may still clean up."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if ending := {task for task in tasks if task.cancelling()}:
+        await asyncio.wait(ending, timeout=LIMIT)
+
+
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[State, None]:
     settings = load_settings()
     async with AsyncExitStack() as stack:
-        engine = build_engine(settings)
-        stack.push_async_callback(engine.dispose)
-        readiness = Readiness(engine, settings.ready_seconds)
+        engine = build_engine(settings, settings.pool_size)
+        stack.push_async_callback(bounded, engine.dispose)
+        probed = build_engine(settings, 1)  # a busy pool is no reason to leave the balancer
+        stack.push_async_callback(bounded, probed.dispose)
+        readiness = Readiness(probed, settings.ready_seconds)
         if not await readiness.check():
             raise RuntimeError("there is no database to start with")
         session = aiohttp.ClientSession(
@@ -73,13 +92,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[State]:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         http = await stack.enter_async_context(session)
+        stack.push_async_callback(settle)
         readiness.drain_on_sigterm(settings.drain_seconds)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
         yield {"sessions": sessions, "http": http, "readiness": readiness}
 
 
-async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with request.state.sessions.begin() as session:
+async def get_session(connection: HTTPConnection) -> AsyncGenerator[AsyncSession, None]:
+    async with connection.state.sessions.begin() as session:
         yield session
 
 

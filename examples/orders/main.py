@@ -11,10 +11,11 @@ from uuid import UUID
 import aiohttp
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
+from starlette.types import ASGIApp
 
 from orders.database import Line, Order, Orders
 from orders.lifespan import Session, lifespan
-from orders.middleware import KINDS, Service, problem
+from orders.middleware import KINDS, problem, wrapped
 from orders.settings import Settings, get_settings
 
 router = APIRouter()
@@ -113,7 +114,11 @@ async def ready(request: Request, response: Response) -> dict[str, bool]:
     return {"ready": up}
 
 
-def create_app() -> FastAPI:
-    app = Service(lifespan=lifespan, exception_handlers=dict.fromkeys(KINDS, problem))
-    app.include_router(router)
-    return app
+def create_api() -> FastAPI:
+    api = FastAPI(lifespan=lifespan, exception_handlers=dict.fromkeys(KINDS, problem))
+    api.include_router(router)
+    return api
+
+
+def create_app() -> ASGIApp:
+    return wrapped(create_api())
