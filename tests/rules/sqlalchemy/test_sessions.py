@@ -1,10 +1,9 @@
 """How the rule on sessions is known: its pairs and its symptoms."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 from sqlalchemy import insert, select
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.harness import correct, incorrect, produces, proves
+from tests.harness import incorrect, produces, proves
 
 RULE = "sqlalchemy/sessions"
 CONFLICT = "catch-a-conflict-around-a-savepoint"
@@ -47,13 +46,13 @@ class Event(Base):
 @asynccontextmanager
 async def stored(
     url: str, *names: str, **options: object
-) -> AsyncIterator[tuple[AsyncEngine, Sessions]]:
+) -> AsyncGenerator[tuple[AsyncEngine, Sessions], None]:
     """A database with the tables and one item a name, on a pool that has no connection yet."""
     engine = create_async_engine(url, **options)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+            await connection.run_sync(Base.metadata.create_all, checkfirst=False)
         async with sessions.begin() as session:
             session.add_all([Item(name=name) for name in names])
         await engine.dispose()
@@ -79,7 +78,7 @@ async def a_value_set_by_an_update_cannot_be_read_afterwards(half, postgres):
             note = half.Note(text="draft")
             session.add(note)
             await session.commit()
-            assert isinstance(note.id, UUID)
+            assert note.id == 1
             created = note.edited
             assert created.tzinfo is not None
             note.text = "final"
@@ -107,17 +106,6 @@ async def a_swallowed_duplicate_loses_the_callers_writes(half, postgres):
     assert after in (["taken"], ["taken", "before", "after"])
 
     return after == ["taken"]
-
-
-def test_a_violation_that_is_no_duplicate_leaves_the_repository(postgres):
-    """The correct half answers False for a duplicate only; a NULL name is an error."""
-
-    async def add_nameless() -> None:
-        async with stored(postgres.asyncpg) as (_, sessions), sessions.begin() as session:
-            await correct(RULE, CONFLICT).Repository(session, Item).add(Item(name=None))
-
-    with pytest.raises(IntegrityError):
-        asyncio.run(add_nameless())
 
 
 @produces(RULE, "This Session's transaction has been rolled back")

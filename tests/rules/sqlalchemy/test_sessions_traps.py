@@ -1,96 +1,92 @@
-"""How the rule on sessions is known: traps of transactions, tasks and locks."""
+"""How the rule on sessions is known: where a unit of work ends, and what it locks."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated
 
 import pytest
-from sqlalchemy import select, update
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from fastapi import Depends, FastAPI
+from sqlalchemy import ForeignKey, select, update
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tests.harness import confirms, correct
+from tests.observers.asgi import request
 from tests.observers.locks import waiting
-from tests.observers.waiting import reached, turns
-from tests.rules.sqlalchemy.test_sessions import Item, names, stored
+from tests.observers.waiting import reached
+from tests.rules.sqlalchemy.test_sessions import Base, Item, names, stored
 
 RULE = "sqlalchemy/sessions"
 CONFLICT = "catch-a-conflict-around-a-savepoint"
 
 
-@confirms(RULE, "session-shared-by-tasks")
-async def a_shared_session_is_refused_on_a_cold_pool_only(postgres):
-    """Three tasks on one session: an ExceptionGroup, or answers when the pool is warm."""
-    async with stored(postgres.asyncpg, "a") as (_, sessions):
-
-        async def fan_out(session):
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(session.scalar(select(Item.name))) for _ in range(3)]
-            return [task.result() for task in tasks]
-
-        async with sessions() as session:
-            with pytest.raises(ExceptionGroup) as caught:
-                await fan_out(session)
-        async with sessions() as session:
-            await session.scalar(select(Item.name))
-        async with sessions() as session:
-            answers = await fan_out(session)
-
-    assert caught.group_contains(InvalidRequestError)
-    assert answers == ["a"] * 3
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    n: Mapped[int] = mapped_column(default=0)
+    lines: Mapped[list["Line"]] = relationship(back_populates="order", lazy="raise_on_sql")
 
 
-@confirms(RULE, "session-shared-by-tasks")
-async def one_tasks_commit_stores_anothers_half(postgres):
-    """A task rolls back what it wrote; a neighbour on the same session has committed it."""
+class Line(Base):
+    __tablename__ = "lines"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    sku: Mapped[str]
+    order: Mapped[Order] = relationship(back_populates="lines", lazy="raise_on_sql")
+
+
+def service(sessions, end_of_add):
+    """An API whose scope begins; its repository ends an insert by the session's own method."""
+    app = FastAPI()
+
+    async def get_session() -> AsyncGenerator[AsyncSession, None]:
+        async with sessions.begin() as session:
+            yield session
+
+    scope = Depends(get_session, scope="function")
+
+    @app.post("/events", status_code=201)
+    async def create(session: Annotated[AsyncSession, scope]) -> int:
+        event = Order()
+        session.add(event)
+        await getattr(session, end_of_add)()
+        await session.refresh(event)
+        return event.id
+
+    return app
+
+
+@confirms(RULE, "commit-in-a-repository")
+@pytest.mark.parametrize(
+    ("end_of_add", "statuses", "rows"), [("commit", [500, 500], 2), ("flush", [201], 1)]
+)
+async def a_client_that_retries_a_500_stores_its_row_twice(postgres, end_of_add, statuses, rows):
+    """Adopting begin() above a repository that commits: stored, then refused."""
     async with stored(postgres.asyncpg) as (_, sessions):
-
-        async def run(tag, first, second):
-            flushed, committed = asyncio.Event(), asyncio.Event()
-
-            async def gives_up():
-                first.add(Item(name=f"half of {tag}"))
-                await first.flush()
-                flushed.set()
-                await committed.wait()
-                await first.rollback()
-
-            async def commits():
-                await flushed.wait()
-                second.add(Item(name=tag))
-                await second.commit()
-                committed.set()
-
-            async with asyncio.TaskGroup() as group:
-                group.create_task(gives_up())
-                group.create_task(commits())
-
+        app, seen = service(sessions, end_of_add), []
+        while len(seen) < 2 and 201 not in seen:
+            exchange = await request(app, "/events", "POST")
+            seen.append(exchange.status)
         async with sessions() as session:
-            await run("shared", session, session)
-        async with sessions() as first, sessions() as second:
-            await run("own", first, second)
+            found = (await session.scalars(select(Order.id))).all()
 
-        assert await names(sessions) == ["half of shared", "shared", "own"]
+        assert (seen, len(found)) == (statuses, rows)
+        assert end_of_add == "flush" or "Can't operate on closed transaction" in str(exchange.error)
 
 
-@confirms(RULE, "session-shared-by-tasks")
-async def a_semaphore_below_the_pool_leaves_a_connection(postgres):
-    """Ten tasks with a session each take all of a pool of three, or two of it with two slots."""
-    async with stored(postgres.asyncpg, pool_size=3, max_overflow=0) as (engine, sessions):
+@confirms(RULE, "commit-in-a-repository")
+async def an_inner_begin_is_refused_and_begin_nested_is_not(postgres):
+    """A helper that opens a transaction of its own in its caller's session."""
+    async with stored(postgres.asyncpg) as (_, sessions):
+        async with sessions.begin() as session:
+            with pytest.raises(InvalidRequestError, match="A transaction is already begun on this"):
+                async with session.begin():
+                    pass
+            async with session.begin_nested():
+                session.add(Item(name="inner"))
 
-        async def peak(slots):
-            seen = []
-
-            async def run():
-                async with slots, sessions() as session:
-                    await session.scalar(select(1))
-                    seen.append(engine.pool.checkedout())
-                    await turns()
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(10):
-                    group.create_task(run())
-            return max(seen)
-
-        assert await peak(asyncio.Semaphore(10)) == 3
-        assert await peak(asyncio.Semaphore(2)) == 2
+        assert await names(sessions) == ["inner"]
 
 
 @confirms(RULE, "commit-in-a-repository")
@@ -102,7 +98,8 @@ async def what_a_repository_committed_outlives_the_failed_use_case(postgres):
             async with sessions.begin() as session:
                 items = correct(RULE, CONFLICT).Repository(session, Item)
                 assert await items.add(Item(name=f"new, {end_of_step}"))
-                await items.delete(await items.get(2))
+                await session.delete(await items.get(2))
+                await session.flush()
                 assert await items.get(2) is None
                 if end_of_step == "committed":
                     await session.commit()
@@ -201,73 +198,15 @@ async def a_lock_does_not_reload_a_loaded_row(postgres):
         assert (fresh, counted) == (101, 102)
 
 
-@confirms(RULE, "retry-inside-the-transaction")
-async def a_serialization_failure_ends_the_session_for_every_statement(postgres):
-    """40001 arrives as plain DBAPIError; only a new transaction that reads again succeeds."""
-    options = {"isolation_level": "REPEATABLE READ"}
-    async with stored(postgres.asyncpg, "a", **options) as (_, sessions):
-        bump = update(Item).values(n=Item.n + 1)
-        async with sessions() as session:
-            await session.scalar(select(Item.n))
-            async with sessions.begin() as other:
-                await other.execute(bump)
-            with pytest.raises(DBAPIError) as caught:
-                await session.execute(bump)
-            with pytest.raises(DBAPIError) as again:
-                await session.execute(bump)
-        async with sessions.begin() as session:
-            await session.execute(bump)
-        async with sessions() as session:
-            stored_value = await session.scalar(select(Item.n))
+@confirms(RULE, "lock-on-a-loaded-row")
+@pytest.mark.parametrize("flush", [True, False])
+async def a_refresh_drops_what_was_not_flushed(postgres, flush):
+    """A change made before the lock survives only when it was sent."""
+    async with stored(postgres.asyncpg, "a") as (_, sessions), sessions() as session:
+        item = await session.get(Item, 1)
+        item.n = 7
+        if flush:
+            await session.flush()
+        await session.refresh(item, with_for_update=True)
 
-        assert type(caught.value) is DBAPIError
-        assert caught.value.orig.sqlstate == "40001"
-        assert again.value.orig.sqlstate == "25P02"  # in_failed_sql_transaction
-        assert stored_value == 2
-
-
-@confirms(RULE, "retry-inside-the-transaction")
-async def a_deadlock_arrives_as_plain_dbapierror(postgres):
-    """Two units of work that lock in opposite order: one of them fails with 40P01."""
-    settings = {"server_settings": {"deadlock_timeout": "50ms"}}
-    async with stored(postgres.asyncpg, "a", "b", connect_args=settings) as (_, sessions):
-        both = asyncio.Barrier(2)
-
-        async def lock(first, second):
-            async with sessions.begin() as session:
-                await session.get(Item, first, with_for_update=True)
-                await both.wait()
-                await session.get(Item, second, with_for_update=True)
-
-        outcomes = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
-
-    [error] = [outcome for outcome in outcomes if outcome is not None]
-    assert type(error) is DBAPIError
-    assert error.orig.sqlstate == "40P01"
-
-
-@confirms(RULE, "cancelled-commit")
-async def a_cancelled_commit_has_stored_the_row(postgres):
-    """A task cancelled while it awaits the answer to COMMIT ends cancelled; the row is there."""
-    async with stored(postgres.asyncpg) as (_, sessions):
-
-        async def cancel_the_commit_of(name):
-            flushed = asyncio.Event()
-
-            async def work():
-                async with sessions() as session:
-                    session.add(Item(name=name))
-                    await session.flush()
-                    flushed.set()
-                    await session.commit()  # sends COMMIT before it waits for the first time
-
-            task = asyncio.create_task(work())
-            await reached(flushed, task)
-            task.cancel()
-            await asyncio.wait({task})
-            return task.cancelled()
-
-        # The server may see the cancel first, so a few attempts: once is enough for "may".
-        cancelled = [f"row {i}" for i in range(5) if await cancel_the_commit_of(f"row {i}")]
-
-        assert set(cancelled) & set(await names(sessions))
+        assert item.n == (7 if flush else 0)

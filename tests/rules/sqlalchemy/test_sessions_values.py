@@ -1,43 +1,128 @@
-"""How the rule on sessions is known: traps of values and of tests, and what differs by version."""
+"""How the rule on sessions is known: traps of the values that a session holds."""
 
+import asyncio
 import os
-import subprocess
-import sys
 import time
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from importlib.metadata import requires
+from typing import Any, ClassVar
 
 import asyncpg
 import pytest
-import sqlalchemy
-from sqlalchemy import DateTime, ForeignKey, event, func, insert, select, text, update
-from sqlalchemy.exc import IntegrityError, InvalidRequestError, MissingGreenlet
+from sqlalchemy import DateTime, event, func, insert, select, text, update
+from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.harness import confirms
-from tests.rules.sqlalchemy.test_sessions import Item, names, stored
+from tests.harness import confirms, correct, incorrect
+from tests.observers.statements import statements
+from tests.rules.sqlalchemy.test_sessions import Item, stored
 
 RULE = "sqlalchemy/sessions"
 
-ON_21 = tuple(map(int, sqlalchemy.__version__.split(".")[:2])) >= (2, 1)
+COMPUTED = "return-what-the-database-computes"
 
 
-@confirms(RULE, "rollback-expires-too")
-async def a_rollback_expires_in_spite_of_the_factory_and_a_savepoint_does_not(postgres):
-    """A row loaded before a conflict is unreadable after rollback(), readable after a savepoint."""
-    async with stored(postgres.asyncpg, "a") as (_, sessions), sessions() as session:
-        item = await session.get(Item, 1)
-        with pytest.raises(IntegrityError):
-            async with session.begin_nested():
-                session.add(Item(name="a"))
-        assert item.name == "a"
-        session.add(Item(name="a"))
-        with pytest.raises(IntegrityError):
+@asynccontextmanager
+async def saved(url, base, *rows):
+    """A session that has stored these rows, in tables made for them, and its engine."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(base.metadata.create_all)
+        async with AsyncSession(engine, expire_on_commit=False) as session:
+            session.add_all(rows)
+            await session.commit()
+            yield engine, session
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("half", [incorrect, correct])
+def test_a_flush_sends_an_update_for_each_row(postgres, half):
+    """One statement for fifty rows becomes fifty; a list of dicts is one, and expires nothing."""
+    module = half(RULE, COMPUTED)
+
+    async def count() -> tuple[int, int]:
+        notes = [module.Note(text="draft") for _ in range(50)]
+        async with saved(postgres.asyncpg, module.Base, *notes) as (engine, session):
+            rows = [{"id": note.id, "text": "list"} for note in notes]
+            for note in notes:
+                note.text = "final"
+            with statements(engine) as flushed:
+                await session.flush()
+            with statements(engine) as listed:
+                await session.execute(update(module.Note), rows)
+            assert {note.text for note in notes} == {"list"}
+            return len(flushed), len(listed)
+
+    assert asyncio.run(count()) == (1 if half is incorrect else 50, 1)
+
+
+@confirms(RULE, "eager-defaults-lost")
+async def mapper_arguments_of_a_models_own_replace_those_of_base(postgres):
+    """A model with a version column cannot read what UPDATE set, unless it repeats the setting."""
+    base = correct(RULE, COMPUTED).Base
+
+    class Edited:
+        id: Mapped[int] = mapped_column(primary_key=True)
+        text: Mapped[str]
+        version: Mapped[int]
+        edited: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+    class Lost(Edited, base):
+        __tablename__ = "lost"
+        version: Mapped[int] = mapped_column()
+        __mapper_args__: ClassVar[Any] = {"version_id_col": version}
+
+    class LostByKind(Edited, base):
+        __tablename__ = "lost_by_kind"
+        version: Mapped[int] = mapped_column(default=1)
+        kind: Mapped[str]
+        __mapper_args__: ClassVar[Any] = {"polymorphic_on": "kind", "polymorphic_identity": "a"}
+
+    class Kept(Edited, base):
+        __tablename__ = "kept"
+        version: Mapped[int] = mapped_column()
+        __mapper_args__: ClassVar[Any] = {**base.__mapper_args__, "version_id_col": version}
+
+    async def readable(row):
+        async with saved(postgres.asyncpg, base, row) as (_, session):
+            row.text = "final"
+            await session.commit()
+            try:
+                return row.edited is not None
+            except MissingGreenlet:
+                return False
+
+    assert [await readable(each(text="a")) for each in (Lost, LostByKind, Kept)] == [
+        False,
+        False,
+        True,
+    ]
+
+
+@confirms(RULE, "values-computed-in-sql")
+@pytest.mark.parametrize("how", ["update", "expression"])
+async def eager_defaults_leave_out_what_is_not_a_plain_flush(postgres, how):
+    """After update(Note) the edited column, after an expression its own, until a refresh."""
+    module = correct(RULE, COMPUTED)
+    note = module.Note(text="draft")
+    async with saved(postgres.asyncpg, module.Base, note) as (_, session):
+        if how == "update":
+            await session.execute(update(module.Note).values(text="final"))
+        else:
+            note.text = module.Note.text + "!"
             await session.flush()
-        await session.rollback()
-        with pytest.raises(MissingGreenlet):
-            _ = item.name
+        expired = "edited" if how == "update" else "text"
+        with pytest.raises(MissingGreenlet, match="greenlet_spawn has not been called"):
+            getattr(note, expired)
+        await session.refresh(note)
+
+        assert (note.text, note.edited is not None) == (
+            "final" if how == "update" else "draft!",
+            True,
+        )
 
 
 @confirms(RULE, "stale-rows-in-the-session")
@@ -155,118 +240,3 @@ async def a_naive_value_is_read_in_the_process_time_zone(postgres, monkeypatch):
 
     assert hours == [17, 12]
     assert os.environ.get("TZ") != "America/New_York"
-
-
-@confirms(RULE, "test-session-without-a-savepoint")
-@pytest.mark.parametrize(
-    ("options", "seen"), [({}, []), ({"join_transaction_mode": "create_savepoint"}, ["kept"])]
-)
-async def a_rollback_undoes_the_applications_own_commit(postgres, options, seen):
-    """Under a test's outer transaction the code commits, conflicts, rolls back and looks."""
-    async with stored(postgres.asyncpg) as (engine, sessions):
-        async with engine.connect() as connection:
-            outer = await connection.begin()
-            async with AsyncSession(connection, expire_on_commit=False, **options) as session:
-                session.add(Item(name="kept"))
-                await session.commit()
-                session.add(Item(name="kept"))
-                with pytest.raises(IntegrityError):
-                    await session.commit()
-                await session.rollback()
-                found = list(await session.scalars(select(Item.name)))
-            if outer.is_active:
-                await outer.rollback()
-
-        assert found == seen
-        assert await names(sessions) == []
-
-
-@confirms(RULE, "tests-on-sqlite")
-async def sqlite_goes_on_after_an_error_and_keeps_a_savepoint(postgres, tmp_path):
-    """The same two steps on both databases: a statement after a failed one, an outer rollback."""
-
-    async def steps(url):
-        async with stored(url, "taken") as (_, sessions):
-            async with sessions() as session:
-                with pytest.raises(IntegrityError):
-                    await session.execute(insert(Item).values(name="taken"))
-                try:
-                    goes_on = await session.scalar(select(Item.name)) == "taken"
-                except sqlalchemy.exc.DBAPIError:
-                    goes_on = False
-            async with sessions() as session:
-                async with session.begin_nested():
-                    session.add(Item(name="released"))
-                await session.rollback()
-            return goes_on, await names(sessions)
-
-    assert await steps(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}") == (
-        True,
-        ["taken", "released"],
-    )
-    assert await steps(postgres.asyncpg) == (False, ["taken"])
-
-
-@confirms(RULE, "greenlet-on-2-1")
-def the_package_alone_has_no_async_part():
-    """2.0 asks for greenlet on common machines, 2.1 only in the extra its ImportError names."""
-    asked = [each for each in requires("sqlalchemy") if each.startswith("greenlet")]
-    without = "import sys; sys.modules['greenlet'] = None; from sqlalchemy.ext import asyncio"
-    use = f"{without}; asyncio.AsyncSession"
-    done = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True)
-
-    assert all("extra ==" in each for each in asked) is ON_21
-    if ON_21:
-        assert done.returncode
-        assert "sqlalchemy[asyncio]" in done.stderr
-
-
-@confirms(RULE, "plain-url-on-2-1")
-def a_url_without_a_driver_means_psycopg():
-    """create_async_engine takes it on 2.1; on 2.0 it asks for psycopg2 and refuses."""
-    url = "postgresql://user@host/name"
-
-    assert create_async_engine("postgresql+asyncpg://user@host/name").dialect.driver == "asyncpg"
-    if ON_21:
-        assert create_async_engine(url).dialect.driver == "psycopg"
-    else:
-        with pytest.raises((ModuleNotFoundError, InvalidRequestError)):
-            create_async_engine(url)
-
-
-@confirms(RULE, "autoflush-on-2-1")
-async def text_sees_pending_objects(postgres):
-    """A count by text() includes what was only added, on 2.1; select(Model) flushes on both."""
-    async with stored(postgres.asyncpg) as (_, sessions), sessions() as session:
-        session.add(Item(name="pending"))
-        by_text = await session.scalar(text("SELECT count(*) FROM items"))
-        by_orm = await session.scalar(select(func.count(Item.id)))
-
-        assert by_text == (1 if ON_21 else 0)
-        assert by_orm == 1
-
-
-@confirms(RULE, "filter-by-on-2-1")
-def a_name_in_two_entities_is_ambiguous():
-    """filter_by(id=...) after a join raises on 2.1 and means the joined entity on 2.0."""
-
-    class Joined(DeclarativeBase):
-        pass
-
-    class Author(Joined):
-        __tablename__ = "author"
-        id: Mapped[int] = mapped_column(primary_key=True)
-
-    class Book(Joined):
-        __tablename__ = "book"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        author_id: Mapped[int] = mapped_column(ForeignKey("author.id"))
-
-    query = select(Author).join(Book)
-
-    assert "author.id = :id_1" in str(query.where(Author.id == 1))
-    if ON_21:
-        with pytest.raises(InvalidRequestError, match="ambiguous"):
-            str(query.filter_by(id=1))
-    else:
-        assert "book.id = :id_1" in str(query.filter_by(id=1))

@@ -1,0 +1,126 @@
+"""How the rule on sessions is known: traps of tests, and what differs by version."""
+
+import subprocess
+import sys
+from importlib.metadata import requires
+
+import pytest
+import sqlalchemy
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import IntegrityError, InvalidRequestError, MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from tests.harness import confirms
+from tests.rules.sqlalchemy.test_sessions import Item, names, stored
+
+RULE = "sqlalchemy/sessions"
+
+ON_21 = tuple(map(int, sqlalchemy.__version__.split(".")[:2])) >= (2, 1)
+
+
+@confirms(RULE, "test-session-without-a-savepoint")
+@pytest.mark.parametrize(
+    ("options", "seen"), [({}, []), ({"join_transaction_mode": "create_savepoint"}, ["kept"])]
+)
+async def a_rollback_undoes_the_applications_own_commit(postgres, options, seen):
+    """Under a test's outer transaction the code commits, conflicts, rolls back and looks."""
+    async with stored(postgres.asyncpg) as (engine, sessions):
+        async with engine.connect() as connection:
+            outer = await connection.begin()
+            async with AsyncSession(connection, expire_on_commit=False, **options) as session:
+                session.add(Item(name="kept"))
+                await session.commit()
+                session.add(Item(name="kept"))
+                with pytest.raises(IntegrityError):
+                    await session.commit()
+                await session.rollback()
+                found = list(await session.scalars(select(Item.name)))
+            if outer.is_active:
+                await outer.rollback()
+
+        assert found == seen
+        assert await names(sessions) == []
+
+
+@confirms(RULE, "test-session-without-a-savepoint")
+@pytest.mark.parametrize(("options", "seen"), [({}, None), ({"expire_on_commit": False}, "kept")])
+async def code_that_reads_after_its_commit_needs_the_factorys_setting(postgres, options, seen):
+    """Without expire_on_commit=False code that is right in production raises in its test."""
+    options = options | {"join_transaction_mode": "create_savepoint"}
+    async with stored(postgres.asyncpg) as (engine, _), engine.connect() as connection:
+        outer = await connection.begin()
+        async with AsyncSession(connection, **options) as session:
+            session.add(item := Item(name="kept"))
+            await session.commit()
+            try:
+                read = item.name
+            except MissingGreenlet:
+                read = None
+        await outer.rollback()
+
+    assert read == seen
+
+
+@confirms(RULE, "tests-on-sqlite")
+async def sqlite_goes_on_after_an_error_and_keeps_a_savepoint(postgres, tmp_path):
+    """The same two steps on both databases: a statement after a failed one, an outer rollback."""
+
+    async def steps(url):
+        async with stored(url, "taken") as (_, sessions):
+            async with sessions() as session:
+                with pytest.raises(IntegrityError):
+                    await session.execute(insert(Item).values(name="taken"))
+                try:
+                    goes_on = await session.scalar(select(Item.name)) == "taken"
+                except sqlalchemy.exc.DBAPIError:
+                    goes_on = False
+            async with sessions() as session:
+                async with session.begin_nested():
+                    session.add(Item(name="released"))
+                await session.rollback()
+            return goes_on, await names(sessions)
+
+    assert await steps(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}") == (
+        True,
+        ["taken", "released"],
+    )
+    assert await steps(postgres.asyncpg) == (False, ["taken"])
+
+
+@confirms(RULE, "greenlet-on-2-1")
+def the_package_alone_has_no_async_part():
+    """2.0 asks for greenlet on common machines, 2.1 only in the extra its ImportError names."""
+    asked = [each for each in requires("sqlalchemy") if each.startswith("greenlet")]
+    without = "import sys; sys.modules['greenlet'] = None; from sqlalchemy.ext import asyncio"
+    use = f"{without}; asyncio.AsyncSession"
+    done = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True)
+
+    assert all("extra ==" in each for each in asked) is ON_21
+    if ON_21:
+        assert done.returncode
+        assert "sqlalchemy[asyncio]" in done.stderr
+
+
+@confirms(RULE, "plain-url-on-2-1")
+def a_url_without_a_driver_means_psycopg():
+    """create_async_engine takes it on 2.1; on 2.0 it asks for psycopg2 and refuses."""
+    url = "postgresql://user@host/name"
+
+    assert create_async_engine("postgresql+asyncpg://user@host/name").dialect.driver == "asyncpg"
+    if ON_21:
+        assert create_async_engine(url).dialect.driver == "psycopg"
+    else:
+        with pytest.raises((ModuleNotFoundError, InvalidRequestError)):
+            create_async_engine(url)
+
+
+@confirms(RULE, "autoflush-on-2-1")
+async def text_sees_pending_objects(postgres):
+    """A count by text() includes what was only added, on 2.1; select(Model) flushes on both."""
+    async with stored(postgres.asyncpg) as (_, sessions), sessions() as session:
+        session.add(Item(name="pending"))
+        by_text = await session.scalar(text("SELECT count(*) FROM items"))
+        by_orm = await session.scalar(select(func.count(Item.id)))
+
+        assert by_text == (1 if ON_21 else 0)
+        assert by_orm == 1
