@@ -1,5 +1,6 @@
 """What sqlalchemy/migrations says about inserting many rows."""
 
+import asyncio
 import time
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,6 +15,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from tests.harness import confirms, correct, produces
 
 RULE = "sqlalchemy/migrations"
+
+
+# Each inserted row takes a second.
+CRAWL = """
+    CREATE TABLE items (sku text PRIMARY KEY, price int, updated_at timestamptz);
+    CREATE FUNCTION crawl() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+    CREATE TRIGGER crawl BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION crawl()
+"""
 
 
 class Base(DeclarativeBase):
@@ -66,6 +76,67 @@ async def an_import_can_be_repeated_and_the_last_line_of_a_key_wins(postgres):
         assert sorted(await stored(session)) == [("a", 3), ("b", 1)]
 
 
+@confirms(RULE, "a-commit-per-chunk")
+async def an_import_can_go_in_chunks_of_one_transaction(postgres):
+    """Each chunk is loaded by the rule's import, and none is stored before the commit."""
+    load = correct(RULE, "import").load
+    async with items(postgres) as session:
+        for chunk in [("a", 1), ("b", 2)], [("a", 3)]:
+            await load(session, chunk)
+        before = postgres.execute("SELECT count(*) FROM items")
+        await session.commit()
+
+        assert before == [(0,)]
+        assert sorted(await stored(session)) == [("a", 3), ("b", 2)]
+
+
+@confirms(RULE, "a-commit-per-chunk")
+async def an_import_can_be_repeated_in_a_test_that_rolls_back(postgres):
+    """In the outer transaction of a fixture, where a commit releases a savepoint."""
+    load = correct(RULE, "import").load
+    async with items(postgres) as made:
+        async with made.bind.connect() as connection:
+            outer = await connection.begin()
+            async with AsyncSession(
+                connection, join_transaction_mode="create_savepoint"
+            ) as session:
+                for price in 1, 2:
+                    await load(session, [("a", price)])
+                    await session.commit()
+                within = await stored(session)
+            await outer.rollback()
+
+        assert within == [("a", 2)]
+        assert await stored(made) == []
+
+
+@confirms(RULE, "timeouts-of-the-service")
+async def timeouts_of_the_service_end_an_import(postgres):
+    """A merge that outlasts one of the two fails; it ends well where neither applies."""
+    load = correct(RULE, "import").load
+    postgres.execute(CRAWL)
+
+    async def outcome(first, command_timeout, sku):
+        limits = {"server_settings": {"statement_timeout": "500"}}
+        if command_timeout:
+            limits["command_timeout"] = command_timeout
+        engine = create_async_engine(postgres.asyncpg, poolclass=sa.NullPool, connect_args=limits)
+        try:
+            async with AsyncSession(engine) as session, session.begin():
+                await session.execute(sa.text(first))
+                await load(session, [(sku, 1)])
+        except (DBAPIError, TimeoutError) as error:
+            return getattr(getattr(error, "orig", error), "sqlstate", type(error))
+
+    free = "SET LOCAL statement_timeout = 0"
+    outcomes = await asyncio.gather(
+        outcome("SELECT 1", None, "a"), outcome(free, 0.5, "b"), outcome(free, None, "c")
+    )
+
+    assert outcomes == ["57014", TimeoutError, None]
+    assert postgres.execute("SELECT sku FROM items") == [("c",)]
+
+
 @confirms(RULE, "keys-of-the-first-row")
 async def core_drops_what_the_first_dict_lacks(postgres):
     """The price of the second row is lost without an error; insert(Model) stores it."""
@@ -87,7 +158,7 @@ async def an_empty_list_inserts_a_row(postgres):
         assert await stored(session) == [("none", 5)]
 
 
-@confirms(RULE, "one-values-list")
+@confirms(RULE, "one-values-list", limit=40)
 async def a_values_list_has_a_parameter_for_each_value(postgres):
     """16,384 rows of two values are one too many for the protocol."""
     async with items(postgres) as session:
@@ -110,7 +181,7 @@ async def one_key_twice(postgres):
     return str(caught.value)
 
 
-@confirms(RULE, "one-values-list")
+@confirms(RULE, "one-values-list", limit=40)
 async def a_list_of_parameters_knows_neither_limit(postgres):
     """The same rows as a second argument: no limit, and the last row of a key wins."""
     async with items(postgres) as session:
@@ -118,6 +189,16 @@ async def a_list_of_parameters_knows_neither_limit(postgres):
 
         assert len(await stored(session)) == 16384
         assert ("000000", 7) in await stored(session)
+
+
+@confirms(RULE, "one-values-list", limit=40)
+async def returning_brings_the_repeated_key_back_as_an_error(postgres):
+    """With RETURNING the list is sent as VALUES of several rows again; distinct keys are fine."""
+    statement = merge(upsert(Item)).returning(Item.sku)
+    async with items(postgres) as session:
+        assert len((await session.scalars(statement, rows(16384))).all()) == 16384
+        with pytest.raises(DBAPIError, match="cannot affect row a second time"):
+            await session.execute(statement, rows(1) + rows(1))
 
 
 @confirms(RULE, "one-values-list")
@@ -187,6 +268,7 @@ async def flush_each(session, count):
         await session.flush()
 
 
+@pytest.mark.slow
 @confirms(RULE, "objects-one-by-one", limit=30)
 async def each_way_to_insert_costs_more_than_the_one_before(postgres):
     """Ratios of one run at 10,000 rows, the better of two, each within a wide band."""

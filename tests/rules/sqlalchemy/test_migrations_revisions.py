@@ -14,9 +14,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from tests.harness import confirms
+from tests.observers.blocked import blocked, holding
 from tests.rules.sqlalchemy.alembic_project import HERE, project, upgrade
 
 RULE = "sqlalchemy/migrations"
+
+
+@confirms(RULE, "set-not-null")
+async def nobody_reads_the_table_meanwhile(postgres):
+    """A SELECT waits for the transaction of SET NOT NULL."""
+    postgres.execute("CREATE TABLE orders (a int)")
+
+    async with holding(postgres.url, "ALTER TABLE orders ALTER a SET NOT NULL"):
+        assert await blocked(postgres.url, "SELECT * FROM orders")
 
 
 @confirms(RULE, "set-not-null")

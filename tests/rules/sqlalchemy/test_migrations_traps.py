@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from alembic import command, op
+from psycopg.errors import UniqueViolation
 from sqlalchemy import NullPool, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -176,7 +177,7 @@ def replicas_that_poll_all_succeed(postgres):
 
 @confirms(RULE, "invalid-indexes")
 async def if_not_exists_accepts_what_a_failed_build_left(postgres):
-    """After duplicates made it fail the rerun succeeds, and the index enforces nothing."""
+    """After duplicates made it fail the rerun succeeds, and the index is as invalid as before."""
     postgres.execute(ORDERS)
     with pytest.raises(IntegrityError):
         await upgrade(project(postgres, lambda: build_index(unique=True)))
@@ -184,6 +185,8 @@ async def if_not_exists_accepts_what_a_failed_build_left(postgres):
 
     await upgrade(project(postgres, lambda: build_index(unique=True, if_not_exists=True)), "1")
     assert valid_indexes(postgres) == [False]
+    plan = "SET enable_seqscan = off; EXPLAIN SELECT * FROM orders WHERE sku = 'a'"
+    assert "ix_sku" not in str(postgres.execute(plan))
 
     await upgrade(project(postgres, second=correct(RULE, "short-locks").upgrade))
     assert valid_indexes(postgres) == [True]
@@ -200,3 +203,23 @@ async def a_lock_timeout_cuts_an_index_build_short(postgres):
 
     assert caught.value.orig.sqlstate == "55P03"
     assert valid_indexes(postgres) == [False]
+
+
+@confirms(RULE, "invalid-indexes")
+async def an_invalid_unique_index_may_refuse_duplicates_or_take_them(postgres):
+    """One that failed on duplicates takes more; one that waited for an old snapshot refuses."""
+    insertion = "INSERT INTO orders (sku, total) VALUES ('a', 4)"
+    postgres.execute(ORDERS)
+    with pytest.raises(IntegrityError):
+        await upgrade(project(postgres, lambda: build_index(unique=True)))
+    assert valid_indexes(postgres) == [False]
+    postgres.execute(insertion)
+
+    postgres.execute("DROP INDEX ix_sku; DELETE FROM orders WHERE id <> 1; CREATE TABLE other ()")
+    snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT * FROM other"
+    async with holding(postgres.url, snapshot):
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await upgrade(project(postgres, lambda: build_index(unique=True), run=hurried))
+    assert valid_indexes(postgres) == [False]
+    with pytest.raises(UniqueViolation, match="ix_sku"):
+        postgres.execute(insertion)
