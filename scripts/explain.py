@@ -55,7 +55,12 @@ def explain(stream: BinaryIO, reader: Reader) -> list[Match]:
         data = COLOUR.sub(b"", chunk)
         for typeset, plain in TYPESET.items():
             data = data.replace(typeset.encode(), plain.encode())
-        present = [name for name, spelt in needles.items() if any(each in data for each in spelt)]
+        words = set(data.split())
+        present = [
+            fragment
+            for fragment, spelt in needles.items()
+            if any(inner <= words and each in data for each, inner in spelt)
+        ]
         small = small + data.decode("utf-8", "replace") if number < FEW else ""
         reader.last = data.rstrip().rpartition(b"\n")[2].decode("utf-8", "replace")
         if not (present or reader.inside or b"Traceback (" in data or b"\nE  " in data):
@@ -78,9 +83,13 @@ def explain(stream: BinaryIO, reader: Reader) -> list[Match]:
     return sorted(order, key=lambda each: (each.rank, -len(each.entry.fragment)))
 
 
-def _spellings(fragment: str) -> set[bytes]:
-    """A text as it stands in a plain log, and in one of JSON lines."""
-    return {fragment.encode(), json.dumps(fragment)[1:-1].encode()}
+def _spellings(fragment: str) -> list[tuple[bytes, set[bytes]]]:
+    """A text as it stands in a plain log and in one of JSON lines, each with its inner words.
+
+    Few chunks hold all of these words: looking them up in a set spares most of the searching.
+    """
+    spelt = {fragment.encode(), json.dumps(fragment)[1:-1].encode()}
+    return [(each, set(each.split()[1:-1])) for each in spelt]
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -84,7 +84,7 @@ class Reader:
             self._chained = True
         elif frame := FRAME.match(bare):
             path, place, name = frame[1] or frame[4], frame[2] or frame[5], frame[3] or frame[6]
-            self._awaiting = self._awaiting or self.inside
+            self._awaiting = self._awaiting or self.inside or bool(frame[4])
             if not FOREIGN.search(path):
                 self._frames.append(f"{path}:{place}" + (f" in {name}" if name else ""))
         elif self._awaiting and RAISED.match(bare):
