@@ -39,7 +39,8 @@ async def repeated(sessions: Sessions, work: Work) -> int:
                 await work(session)
             return attempt
         except DBAPIError as error:
-            if attempt == 3 or error.orig.sqlstate not in {"40001", "40P01"}:
+            stale = type(error.orig).__name__ == "InvalidCachedStatementError"
+            if attempt == 3 or not (stale or error.orig.sqlstate in {"40001", "40P01"}):
                 raise
         await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 - jitter
     raise AssertionError
@@ -146,6 +147,31 @@ async def only_a_refusal_that_may_pass_is_repeated(postgres, sqlstate, expected)
     assert error.value.orig.sqlstate == sqlstate
     assert attempts == expected
     assert stored(postgres, "orders") == 0
+
+
+@confirms(RULE, "retry-of-one-step")
+async def a_plan_that_a_migration_made_stale_is_worth_one_more_attempt(postgres):
+    """Each of two connections has the plan; the second attempt finds it gone from both."""
+    read = text("SELECT * FROM orders")
+    seen = []
+
+    async def work(session: AsyncSession) -> None:
+        try:
+            seen.append((await session.scalars(read)).all())
+        except DBAPIError as error:
+            seen.append(type(error.orig).__name__)
+            raise
+
+    async with shop(postgres) as sessions:
+        async with sessions() as one, sessions() as other:
+            for session in (one, other):
+                await session.execute(read)
+        postgres.execute("ALTER TABLE orders ALTER key TYPE varchar(9)")
+
+        attempts = await repeated(sessions, work)
+
+    assert attempts == 2
+    assert seen == ["InvalidCachedStatementError", []]
 
 
 @asynccontextmanager
