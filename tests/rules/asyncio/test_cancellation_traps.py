@@ -160,23 +160,6 @@ async def a_cancel_between_acquire_and_try_leaks():
     assert not await leaks(partial(use, lease))
 
 
-@confirms(RULE, "rollback-in-except-exception")
-async def except_exception_skips_the_rollback():
-    """A cancelled unit of work stays open where rollback stands in `except Exception`."""
-
-    async def transfer(caught, pool):
-        pool.open += 1
-        try:
-            await pool.ping()
-        except caught:
-            pool.open -= 1
-            raise
-        pool.open -= 1
-
-    assert await leaks(partial(transfer, Exception))
-    assert not await leaks(partial(transfer, BaseException))
-
-
 @confirms(RULE, "timeouterror-caught-inside-its-block")
 async def the_deadline_is_caught_outside_its_block():
     """`except TimeoutError` inside the block never runs; `expired()` tells a driver's apart."""

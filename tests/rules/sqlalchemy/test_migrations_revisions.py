@@ -198,19 +198,6 @@ async def recreating_the_parent_deletes_the_children(tmp_path):
     assert await children("off", "OFF") == 1
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-@confirms(RULE, "upgrade-in-a-lifespan")
-async def upgrade_starts_a_loop_of_its_own(postgres):
-    """Called in a running loop it fails; in a thread it works."""
-    config = project(postgres)
-
-    with pytest.raises(RuntimeError, match="cannot be called from a running event loop"):
-        command.upgrade(config, "head")
-
-    await asyncio.to_thread(command.upgrade, config, "head")
-    assert postgres.execute("SELECT version_num FROM alembic_version") == [("2",)]
-
-
 @confirms(RULE, "no-stairway-in-ci")
 async def a_second_head_stops_the_upgrade(postgres, tmp_path):
     """Two branches that each added a revision merge without a conflict, and cannot be deployed."""

@@ -104,23 +104,6 @@ def mixed_by_row_comparison(query, at, key, last):
     return query.order_by(at.desc(), key).limit(20)
 
 
-@confirms(RULE, "mixed-directions")
-async def a_row_comparison_has_one_direction(postgres):
-    """A page of orders, three at a time, ends within a moment: rows are skipped and repeated."""
-    rows = [Order(placed=n // 3) for n in range(51)]
-    async with database(postgres.asyncpg, *rows) as (_, sessions):
-
-        async def seen(page):
-            pages = [found async for found in walk(sessions, page, select(Order))]
-            return [order.id for found in pages for order in found]
-
-        by_or, by_row = await seen(mixed), await seen(mixed_by_row_comparison)
-
-    assert sorted(by_or) == [row.id for row in rows]
-    assert len(set(by_row)) < len(rows)
-    assert len(set(by_row)) < len(by_row)
-
-
 class Log(DeclarativeBase):
     """Rows with a moment."""
 

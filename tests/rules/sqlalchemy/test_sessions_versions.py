@@ -6,7 +6,7 @@ from importlib.metadata import requires
 
 import pytest
 import sqlalchemy
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, InvalidRequestError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
@@ -61,32 +61,6 @@ async def code_that_reads_after_its_commit_needs_the_factorys_setting(postgres, 
     assert read == seen
 
 
-@confirms(RULE, "tests-on-sqlite")
-async def sqlite_goes_on_after_an_error_and_keeps_a_savepoint(postgres, tmp_path):
-    """The same two steps on both databases: a statement after a failed one, an outer rollback."""
-
-    async def steps(url):
-        async with stored(url, "taken") as (_, sessions):
-            async with sessions() as session:
-                with pytest.raises(IntegrityError):
-                    await session.execute(insert(Item).values(name="taken"))
-                try:
-                    goes_on = await session.scalar(select(Item.name)) == "taken"
-                except sqlalchemy.exc.DBAPIError:
-                    goes_on = False
-            async with sessions() as session:
-                async with session.begin_nested():
-                    session.add(Item(name="released"))
-                await session.rollback()
-            return goes_on, await names(sessions)
-
-    assert await steps(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}") == (
-        True,
-        ["taken", "released"],
-    )
-    assert await steps(postgres.asyncpg) == (False, ["taken"])
-
-
 @confirms(RULE, "greenlet-on-2-1")
 def the_package_alone_has_no_async_part():
     """2.0 asks for greenlet on common machines, 2.1 only in the extra its ImportError names."""
@@ -112,15 +86,3 @@ def a_url_without_a_driver_means_psycopg():
     else:
         with pytest.raises((ModuleNotFoundError, InvalidRequestError)):
             create_async_engine(url)
-
-
-@confirms(RULE, "autoflush-on-2-1")
-async def text_sees_pending_objects(postgres):
-    """A count by text() includes what was only added, on 2.1; select(Model) flushes on both."""
-    async with stored(postgres.asyncpg) as (_, sessions), sessions() as session:
-        session.add(Item(name="pending"))
-        by_text = await session.scalar(text("SELECT count(*) FROM items"))
-        by_orm = await session.scalar(select(func.count(Item.id)))
-
-        assert by_text == (1 if ON_21 else 0)
-        assert by_orm == 1
