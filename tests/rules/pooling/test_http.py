@@ -11,11 +11,13 @@ from fastapi import Depends, FastAPI
 
 from tests.harness import produces, proves
 from tests.observers.asgi import request, running
+from tests.observers.hasty import Hasty
 from tests.observers.waiting import until
-from tests.servers.http import Answer, CountingServer
+from tests.servers.http import Answer, CountingServer, redirect
 from tests.servers.tls import authority
 
 PAGE = "pooling/http"
+BODY = b"x" * 1000
 BIG = b"x" * 4_000_000  # more than sockets and aiohttp buffer, so somebody has to read it
 
 
@@ -101,23 +103,14 @@ async def a_man_in_the_middle_reads_the_token(half, ca, tmp_path, monkeypatch):
         return [seen.headers["authorization"] for seen in theirs.requests] == ["Bearer secret"]
 
 
-class Hasty:
-    """Stands for asyncio in a half: notes how long it wants to sleep, and does not."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    async def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        await asyncio.sleep(0)
+async def stream():
+    """A body that can be read once."""
+    yield BODY
 
 
 @proves(PAGE, "retry-what-may-run-twice")
 async def retries_repeat_effects_and_overrun(half):
-    """A keyless POST is charged twice, a failed answer stays open, deadlines add up, in step."""
+    """Charged twice, emptied, sent elsewhere, in step and early; answers open, deadlines added."""
     half.asyncio = hasty = Hasty()
     charged: list[str] = []
 
@@ -128,11 +121,17 @@ async def retries_repeat_effects_and_overrun(half):
             return None if upstream.seen("/charge") % 2 else Answer()  # every other one is lost
         if seen.path == "/silent":
             await asyncio.Event().wait()
-        failing = seen.path == "/shaky" and upstream.seen("/shaky") % 3
-        return Answer(BIG, 503) if failing else Answer()
+        if seen.path == "/away":
+            return redirect(elsewhere.url, 307)
+        if seen.path == "/busy" and upstream.seen("/busy") == 1:
+            return Answer(status=503, headers={"Retry-After": "5"})
+        if seen.path == "/shaky" and upstream.seen("/shaky") % 3:
+            return Answer(BIG, 503)
+        return Answer(status=503 if seen.path == "/file" and seen.body else 200)
 
     one_at_a_time = aiohttp.TCPConnector(limit=1)
     async with (
+        CountingServer() as elsewhere,
         CountingServer(script) as upstream,
         aiohttp.ClientSession(connector=one_at_a_time) as http,
     ):
@@ -145,22 +144,38 @@ async def retries_repeat_effects_and_overrun(half):
             await half.call(http, "POST", f"{upstream.url}/charge")
         symptoms |= {"charges twice"} if len(charged) == 3 else set()
 
+        status, _ = await half.call(http, "PUT", f"{upstream.url}/file", data=stream())
+        bodies = [seen.body for seen in upstream.requests if seen.path == "/file"]
+        assert (status, bodies) in ((200, [BODY, b""]), (503, [BODY]))
+        symptoms |= {"empties"} if status == 200 else set()
+
+        await half.call(http, "PUT", f"{upstream.url}/away", data=b"secret")
+        symptoms |= (
+            {"follows"} if [seen.body for seen in elsewhere.requests] == [b"secret"] else set()
+        )
+
+        assert await half.call(http, "GET", f"{upstream.url}/busy") == (200, b"ok")
+        assert upstream.seen("/busy") == 2
+        symptoms |= {"hurries"} if hasty.pauses[-1] < 5 else set()
+
         half.LIMIT = 0.15
         with pytest.raises(TimeoutError):
             await half.call(http, "GET", f"{upstream.url}/silent")
         symptoms |= {"deadlines add up"} if upstream.seen("/silent") == 3 else set()
 
-        half.LIMIT = 0.5
+        half.LIMIT = 5
         try:
-            assert await half.call(http, "GET", f"{upstream.url}/shaky") == (200, b"ok")
+            async with asyncio.timeout(1.5):
+                assert await half.call(http, "GET", f"{upstream.url}/shaky") == (200, b"ok")
         except TimeoutError:
             symptoms |= {"leaks"} if upstream.seen("/shaky") == 1 else set()
         assert upstream.seen("/shaky") == 3 or "leaks" in symptoms
 
-        assert len(hasty.pauses) >= 3
+        assert len(hasty.pauses) >= 4
         symptoms |= {"in step"} if len(set(hasty.pauses)) == 1 else set()
 
-    assert symptoms in (set(), {"charges twice", "leaks", "deadlines add up", "in step"})
+    everything = {"charges twice", "empties", "follows", "hurries", "deadlines add up", "leaks"}
+    assert symptoms in (set(), everything | {"in step"})
     return bool(symptoms)
 
 

@@ -162,7 +162,7 @@ async def a_burst_fails_in_the_pool():
         assert [answer.status_code for answer in answers] == [200] * 3
 
 
-@confirms(PAGE, "httpx2-timeouts")
+@confirms(PAGE, "httpx2-retries")
 async def httpx2_retries_cover_connecting_only():
     """A connection that closes without an answer is not tried again."""
 

@@ -1,4 +1,4 @@
-"""Proofs of the traps in rules/pooling/http.md that concern sessions and timeouts."""
+"""Proofs of the traps in rules/pooling/http.md that concern one call and its answer."""
 
 import asyncio
 import inspect
@@ -6,27 +6,15 @@ import inspect
 import aiohttp
 import httpx2
 import pytest
-import uvicorn
 from aiohttp.abc import AbstractResolver
-from fastapi import FastAPI
 
-from tests.harness import confirms, correct
-from tests.observers.asgi import running
+from tests.harness import confirms
 from tests.observers.waiting import until
 from tests.servers.http import Answer, CountingServer, redirect
 
 PAGE = "pooling/http"
 BIG = b"x" * 4_000_000  # more than sockets and aiohttp buffer, so somebody has to read it
 Timeout = aiohttp.ClientTimeout
-
-
-def recommended(**constants):
-    """The session of the rule's lifespan, as a context manager that yields the state."""
-    half = correct(PAGE, "one-bounded-session-per-process")
-    for name, value in constants.items():
-        assert hasattr(half, name)
-        setattr(half, name, value)
-    return running(FastAPI(lifespan=half.lifespan))
 
 
 async def read(http, url, **options):
@@ -50,6 +38,8 @@ async def drips(seen):
 )
 async def only_a_total_ends_a_dripping_answer(of_session, of_call, ends):
     """Without `total`, of the session or of the call that replaces it, reading goes on."""
+    async with aiohttp.ClientSession() as untouched:
+        assert untouched.timeout.total == 300
     options = {"timeout": of_call} if of_call else {}
     async with CountingServer(drips) as upstream, aiohttp.ClientSession(timeout=of_session) as http:
         reading = asyncio.create_task(read(http, upstream.url, **options))
@@ -98,7 +88,7 @@ async def a_total_timeout_is_no_client_error():
     assert not isinstance(caught.value, aiohttp.ClientError)
 
 
-@confirms(PAGE, "clienterror-alone")
+@confirms(PAGE, "raise-for-status")
 async def raise_for_status_drops_the_reason():
     """The error names the status, and nothing in it holds the body."""
 
@@ -111,104 +101,6 @@ async def raise_for_status_drops_the_reason():
             await read(http, upstream.url, raise_for_status=True)
 
     assert "card_declined" not in repr(vars(caught.value))
-
-
-@confirms(PAGE, "limit-without-limit-per-host")
-@pytest.mark.parametrize("starved", [True, False])
-async def a_slow_host_takes_every_connection(starved):
-    """By default 100 requests to one host keep out another; the rule's session lets it in."""
-    release = asyncio.Event()
-
-    async def sick_script(seen):
-        await release.wait()
-        return Answer()
-
-    async with CountingServer(sick_script) as sick, CountingServer() as healthy:
-
-        async def check(http):
-            stuck = [asyncio.create_task(read(http, sick.url)) for _ in range(100)]
-            assert await until(lambda: len(sick.requests) == (100 if starved else 20))
-            call = asyncio.create_task(read(http, healthy.url))
-            await asyncio.wait({call}, timeout=0.3 if starved else 3)
-
-            assert call.done() is not starved
-            release.set()
-            assert await asyncio.gather(call, *stuck) == [b"ok"] * 101
-
-        if starved:
-            async with aiohttp.ClientSession() as http:
-                await check(http)
-        else:
-            async with recommended(TOTAL=30) as state:
-                await check(state["http"])
-
-
-async def after_a_drop(http, upstream, method):
-    """Send a request on a connection that the server has dropped meanwhile."""
-    async with http.request(method, upstream.url) as response:
-        await response.read()
-    assert await until(lambda: upstream.dropped == upstream.connections)
-    async with http.request(method, upstream.url) as response:
-        return response.status
-
-
-@confirms(PAGE, "stale-connections")
-async def a_post_dies_on_a_dropped_connection():
-    """By default a POST fails where a GET is sent again; in the rule's session it succeeds."""
-    assert uvicorn.Config("unused").timeout_keep_alive == 5
-    async with httpx2.AsyncClient() as client:
-        assert client._transport._pool._keepalive_expiry == 5
-    async with CountingServer(idle=0.1) as upstream, aiohttp.ClientSession() as http:
-        assert http.connector._keepalive_timeout == 15
-        for method in ("GET", "PUT", "DELETE"):
-            assert await after_a_drop(http, upstream, method) == 200
-        with pytest.raises(aiohttp.ServerDisconnectedError):
-            await after_a_drop(http, upstream, "POST")
-
-    async with CountingServer(idle=0.1) as upstream, recommended(SERVER_IDLE=0.05) as state:
-        assert await after_a_drop(state["http"], upstream, "POST") == 200
-
-
-@confirms(PAGE, "stale-connections")
-async def aiohttp_sends_again_once():
-    """A GET whose second connection closes too fails after two requests."""
-
-    async def script(seen):
-        return Answer() if len(upstream.requests) == 1 else None
-
-    async with CountingServer(script) as upstream, aiohttp.ClientSession() as http:
-        await read(http, upstream.url)
-        with pytest.raises(aiohttp.ServerDisconnectedError):
-            await read(http, upstream.url)
-
-    assert len(upstream.requests) == 3
-
-
-async def login(seen):
-    headers = {"Set-Cookie": "sid=alice; Path=/"} if seen.path == "/login" else {}
-    return Answer(seen.headers.get("cookie", "").encode(), headers=headers)
-
-
-@confirms(PAGE, "shared-cookies")
-async def one_users_cookie_is_sent_for_the_next():
-    """A shared jar carries the login on (aiohttp's not to an address), the rule's session not."""
-    async with (
-        CountingServer(login) as upstream,
-        recommended() as state,
-        httpx2.AsyncClient(trust_env=False) as client,
-    ):
-
-        async def next_user(http, url):
-            await read(http, f"{url}/login")
-            return await read(http, f"{url}/me")
-
-        async with aiohttp.ClientSession() as http:
-            assert await next_user(http, upstream.url) == b""
-            assert await next_user(http, upstream.named("localhost")) == b"sid=alice"
-        assert await next_user(state["http"], upstream.named("localhost")) == b""
-
-        await client.get(f"{upstream.url}/login")
-        assert (await client.get(f"{upstream.url}/me")).text == "sid=alice"
 
 
 @confirms(PAGE, "unread-responses")
@@ -247,19 +139,26 @@ async def keys_and_bodies_follow_a_redirect_to_another_host():
         async def away(seen):
             return redirect(elsewhere.named("localhost"), 307)
 
-        async with CountingServer(away) as upstream, aiohttp.ClientSession(headers=headers) as http:
+        async with (
+            CountingServer(away) as upstream,
+            aiohttp.ClientSession(headers=headers) as http,
+            httpx2.AsyncClient(headers=headers, trust_env=False) as client,
+        ):
             async with http.post(upstream.url, data=b"body", allow_redirects=False) as response:
-                assert (response.status, elsewhere.requests) == (307, [])
+                assert response.status == 307
+            assert (await client.post(upstream.url, content=b"body")).status_code == 307
+            assert elsewhere.requests == []
+
             async with http.post(upstream.url, data=b"body") as response:
                 assert response.status == 200
+            asked = await client.post(upstream.url, content=b"body", follow_redirects=True)
+            assert asked.status_code == 200
 
-        async with CountingServer(away) as upstream, httpx2.AsyncClient(trust_env=False) as client:
-            assert (await client.get(upstream.url, headers=headers)).status_code == 307
-
-    (arrived,) = elsewhere.requests
-    assert (arrived.headers.get("x-api-key"), arrived.body) == ("secret", b"body")
-    assert "authorization" not in arrived.headers
-    assert upstream.requests[0].headers["authorization"] == "Bearer secret"
+    assert {seen.headers["authorization"] for seen in upstream.requests} == {"Bearer secret"}
+    assert [
+        (seen.headers.get("x-api-key"), seen.body, "authorization" in seen.headers)
+        for seen in elsewhere.requests
+    ] == [("secret", b"body", False)] * 2
 
 
 class Resolver(AbstractResolver):
