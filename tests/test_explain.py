@@ -11,6 +11,7 @@ import pytest
 
 from rulebook.errors import read_errors
 from tests.harness import ROOT
+from tests.harness.errors import explain_script
 
 SCRIPT = ROOT / "scripts" / "explain.py"
 CANCELLED = "async generator ignored GeneratorExit"
@@ -42,16 +43,11 @@ def errors(text: str | bytes) -> list[str]:
     return [match["error"] for match in found(text)["matches"]]
 
 
-def explained(text: str, *fragments: str) -> list[str]:
+def ordered(text: str, *fragments: str) -> list[str]:
     """What a reader that knows only these texts finds, in its order."""
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        from explain import explain
-        from tracebacks import Entry, Reader
-    finally:
-        sys.path.pop(0)
-    reader = Reader([Entry(fragment, {}) for fragment in fragments])
-    return [match.entry.fragment for match in explain(io.BytesIO(text.encode()), reader)]
+    script = explain_script()
+    reader = script.Reader([script.Entry(fragment, {}) for fragment in fragments])
+    return [match.entry.fragment for match in script.explain(io.BytesIO(text.encode()), reader)]
 
 
 def test_an_entry_is_printed_with_cause_cure_and_rule() -> None:
@@ -134,7 +130,7 @@ def test_the_innermost_cause_comes_first(text: str, order: list[str], prefix: st
     """Members before their group, the first raised before what wrapped it, the long text first."""
     lines = "".join(f"{prefix}{line}\n" for line in text.splitlines())
 
-    assert explained(lines, *reversed(order)) == order
+    assert ordered(lines, *reversed(order)) == order
 
 
 def test_what_pytest_prints_is_read() -> None:
@@ -172,7 +168,7 @@ def test_any_form_of_a_log_is_read(text: str | bytes) -> None:
 
 def test_a_typeset_quote_is_a_quote() -> None:
     """What a web page made of an apostrophe is found all the same."""
-    assert explained("can\u2019t do that", "can't do that") == ["can't do that"]
+    assert ordered("can\u2019t do that", "can't do that") == ["can't do that"]
 
 
 def test_what_nothing_explains_is_named() -> None:
@@ -208,9 +204,9 @@ def test_a_long_log_is_read_as_a_stream(tmp_path: Path) -> None:
             log.write(f"2026-11-27 05:31:24 INFO request {number} took 12 ms, 200, GET /orders\n")
         log.write(TRACEBACK)
     source = (
-        "import resource, sys; sys.argv = ['explain.py', '--json', sys.argv[1]];"
+        "import sys; sys.argv = ['explain.py', '--json', sys.argv[1]];"
         f"sys.path.insert(0, {str(SCRIPT.parent)!r}); import explain; explain.main(sys.argv[1:]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
     )
     done = subprocess.run(
         [sys.executable, "-c", source, path], capture_output=True, text=True, check=True

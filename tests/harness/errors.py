@@ -1,9 +1,12 @@
 """How a test speaks about an entry of the error index: it makes a library write the text."""
 
 import functools
+import importlib
 import inspect
+import io
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -45,6 +48,7 @@ def produces(
             entry = entries().get((category, fragment))
             assert entry is not None, f"errors/{category}.md has no entry {fragment!r}"
             arguments = fixtures | ({"cured": cured} if curable else {})
+            printed = ""
             with recorded() as record:
                 try:
                     record.lines.append(str(run(produce, limit, **arguments)))
@@ -52,11 +56,14 @@ def produces(
                     if cured or isinstance(error, pytest.skip.Exception | KeyboardInterrupt):
                         raise
                     record.error(error)
+                    printed = "".join(traceback.format_exception(error))
 
             if cured:
                 assert fragment not in record.text
                 return
             assert fragment in record.text
+            if fragment in printed:
+                assert fragment in explained(printed)
             if _as_pinned():
                 assert _missing(entry.seen, record.text) == []
 
@@ -70,6 +77,28 @@ def produces(
         return marked
 
     return decorate
+
+
+def explained(text: str) -> list[str]:
+    """The entries that scripts/explain.py finds in a text, in its order."""
+    module = explain_script()
+    reader = module.Reader(_known())
+    return [match.entry.fragment for match in module.explain(io.BytesIO(text.encode()), reader)]
+
+
+@functools.cache
+def _known() -> Any:
+    return explain_script().read_entries()
+
+
+@functools.cache
+def explain_script() -> Any:
+    """scripts/explain.py as a module; it finds its own neighbour beside it."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        return importlib.import_module("explain")
+    finally:
+        sys.path.pop(0)
 
 
 def _missing(seen: str, text: str) -> list[str]:

@@ -74,6 +74,7 @@ def recorded() -> Iterator[Record]:
         record.lines.append(f"Exception in thread {event.thread.name if event.thread else ''}:")
         record.error(event.exc_value)
 
+    gc.freeze()  # so that the collection at the end looks only at what is new
     sys.unraisablehook, threading.excepthook = ignored, ended
     root.addHandler(keep)
     root.setLevel(logging.INFO)
@@ -87,3 +88,4 @@ def recorded() -> Iterator[Record]:
             root.removeHandler(keep)
             root.setLevel(level)
             sys.unraisablehook, threading.excepthook = unraisable, threads
+            gc.unfreeze()
