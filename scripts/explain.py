@@ -30,6 +30,7 @@ FIELD = re.compile(r"- \*(\w+)\*: (.*)")
 COLOUR = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 TYPESET = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "}
 CHUNK = 1 << 18  # bytes read at a time
+FEW_LINES = 200  # of a text in which nothing else was found
 FEW = 20_000  # lines; a text up to about this long is also searched for texts broken over lines
 
 
@@ -79,6 +80,10 @@ def explain(stream: BinaryIO, reader: Reader) -> list[Match]:
     reader.end()
     if small:
         _search_wrapped(reader, small)
+    if small and not reader.matches:
+        for place, line in enumerate(small.split("\n")[:FEW_LINES], 1):
+            for fragment in reader.alike(line):
+                reader.add(fragment, place)
     order = sorted(reader.matches.values(), key=lambda each: each.lines[0])
     return sorted(order, key=lambda each: (each.rank, -len(each.entry.fragment)))
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 SHOWN = 10  # line numbers, frames and unknown errors kept of each
 LINK = re.compile(r"\]\(\.\./(rules/[^)]+)\)")
@@ -12,6 +13,10 @@ CHAINED = re.compile(r"The above exception was the direct|During handling of the
 FRAME = re.compile(r'\s*File "([^"]+)", line (\d+)(?:, in (\S+))?|(\S+\.py):(\d+): (?:in (\S+))?')
 RAISED = re.compile(r"(?:[a-z_]\w*\.)*[A-Z]\w*[a-z]\w*(?:: .*|$)")
 MARGIN = re.compile(r"(\s*)(?:\| ?|\+[-+ ]*(?:[\d.]+ -*)?)")  # of a member of an exception group
+ORIGIN = re.compile(r"^(?:[\w.]+: )?(?:\([\w.]+\) )?(?:<class '[\w.]+'>: )?")  # classes, by version
+VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+ANYTHING = r"""(?:'[^']*'|"[^"]*"|\d+)"""
+LEAST = 18  # characters of a message that are the same in every run
 LOGGED = re.compile(r"\d{4}-|\d\d:\d\d|\[\d|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|_{3,}|={3,}")
 FOREIGN = re.compile(r"site-packages|dist-packages|/lib/python3|^<|\\Lib\\")
 OUTSIDE = 1 << 20  # the rank of a text that stands in no traceback
@@ -27,6 +32,17 @@ class Entry:
     @property
     def rule(self) -> str:
         return ", ".join(LINK.findall(self.fields.get("Rule", ""))) or "none"
+
+    @cached_property
+    def skeleton(self) -> re.Pattern[str] | None:
+        """The message with any name, of a text that is searched by its class: some print none."""
+        seen = self.fields.get("Seen", "").strip("` ").partition("\u2026")[0]
+        message = ORIGIN.sub("", seen.partition(" [SQL")[0]).strip()
+        fixed = VARYING.split(message)
+        by_class = 0 <= seen.find(self.fragment) < seen.find(message)
+        if not by_class or len(fixed) == 1 or sum(map(len, fixed)) < LEAST:
+            return None
+        return re.compile(ANYTHING.join(map(re.escape, fixed)))
 
 
 @dataclass
@@ -88,6 +104,7 @@ class Reader:
             if not FOREIGN.search(path):
                 self._frames.append(f"{path}:{place}" + (f" in {name}" if name else ""))
         elif self._awaiting and RAISED.match(bare):
+            hits = hits or self.alike(bare)
             self._raised.append(Raised(number, bare.strip(), depth, hits))
             self._awaiting = False
         elif self._awaiting and bare[:1] in ("", " ", "~", "^"):
@@ -100,6 +117,11 @@ class Reader:
             self.end()
             for fragment in hits:
                 self.add(fragment, number)
+
+    def alike(self, text: str) -> set[str]:
+        """The entries that a message fits but for its names and numbers."""
+        known = ((name, entry.skeleton) for name, entry in self.entries.items())
+        return {name for name, skeleton in known if skeleton and skeleton.search(text)}
 
     def _start(self, text: str) -> None:
         before = text[: text.index(START)]

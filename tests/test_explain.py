@@ -215,3 +215,19 @@ def test_a_long_log_is_read_as_a_stream(tmp_path: Path) -> None:
 
     assert json.loads(answer)["matches"][0]["lines"] == [150_006]
     assert int(kilobytes) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (
+            'sqlalchemy.exc.ProgrammingError: (a.b) relation "invoices" does not exist',
+            "UndefinedTable",
+        ),
+        ('relation "invoices" already exists', "DuplicateTable"),
+        ("AttributeError: 'Invoice' object has no attribute 'total'", None),
+    ],
+)
+def test_a_text_known_by_its_class_is_found_by_its_message(text: str, error: str | None) -> None:
+    """SQLAlchemy 2.1 prints another class: the message is the same but for its names."""
+    assert errors(text) == ([error] if error else [])

@@ -17,7 +17,7 @@ def clone(tmp_path: Path) -> Path:
     """The files a payload is made from, to spoil."""
     root = tmp_path / "clone"
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("rules", "scripts", "examples"):
+    for name in ("rules", "errors", "scripts", "examples"):
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, root / name, ignore=ignored)
     for name in ("SKILL.md", "LICENSE", "MANIFEST.json"):
@@ -42,6 +42,7 @@ def test_nothing_for_contributors_ships() -> None:
         "SKILL.md",
         "LICENSE",
         "rules",
+        "errors",
         "examples",
         "scripts",
         "ruff.toml",
@@ -90,7 +91,7 @@ def encode(root: Path) -> None:
 
 
 def grow(root: Path) -> None:
-    (root / "LICENSE").write_text("x" * 300_001)
+    (root / "LICENSE").write_text("x" * 600_001)
 
 
 def lose(root: Path) -> None:

@@ -52,13 +52,13 @@ def test_each_script_is_named_in_skill_md(script: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_each_script_runs_from_a_read_only_folder(script: Path, tmp_path: Path) -> None:
     """Without the executable bit, and without writing beside itself."""
-    copy = tmp_path / script.name
-    shutil.copyfile(script, copy)
-    tmp_path.chmod(0o555)
+    folder = tmp_path / "scripts"
+    shutil.copytree(script.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    folder.chmod(0o555)
     try:
-        done = run(copy, "--help", cwd=tmp_path)
+        done = run(folder / script.name, "--help", cwd=folder)
     finally:
-        tmp_path.chmod(0o755)
+        folder.chmod(0o755)
 
     assert done.returncode == 0
     assert script.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n# /// script\n")
