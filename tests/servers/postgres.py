@@ -72,9 +72,12 @@ class Database:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Database]:
-    """Yield the server's maintenance database; stop a server that was started here."""
-    if url := os.environ.get("DATABASE_URL"):
+def postgres_server(*, own: bool = False) -> Iterator[Database]:
+    """Yield the server's maintenance database; stop a server that was started here.
+
+    `own` starts one even where $DATABASE_URL names a server, for what others must not notice.
+    """
+    if not own and (url := os.environ.get("DATABASE_URL")):
         yield Database(url)
         return
     home = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))

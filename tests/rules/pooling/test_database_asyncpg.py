@@ -2,11 +2,9 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 import asyncpg
 import pytest
-from packaging.version import Version
 
 from tests.harness import confirms
 from tests.observers.connections import falls_to
@@ -91,14 +89,13 @@ async def close_waits_for_what_is_out(postgres):
         assert await falls_to(0, postgres.url)
 
 
-@confirms(RULE, "min-size-before-asyncpg-0-32")
+@confirms(RULE, "asyncpg-0-30-and-0-31")
 async def idle_connections_close_down_to_the_floor(postgres):
-    """min_size connections stay from 0.32; before, all of them go."""
-    kept = 2 if Version(version("asyncpg")) >= Version("0.32") else 0
+    """From 0.32 on min_size connections stay."""
     options = {"min_size": 2, "max_size": 4, "max_inactive_connection_lifetime": 0.05}
     async with pool_of(postgres, **options) as pool:
         taken = [await pool.acquire() for _ in range(4)]
         for connection in taken:
             await pool.release(connection)
-        assert await until(lambda: pool.get_size() <= kept)
-        assert not await until(lambda: pool.get_size() < kept, limit=0.3)
+        assert await until(lambda: pool.get_size() <= 2)
+        assert not await until(lambda: pool.get_size() < 2, limit=0.3)

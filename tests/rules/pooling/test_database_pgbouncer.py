@@ -1,15 +1,13 @@
 """What pooling/database says of a PgBouncer in transaction mode, beyond the pair."""
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from packaging.version import Version
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.harness import confirms, correct
@@ -17,6 +15,7 @@ from tests.observers.waiting import reached, until
 from tests.servers.pgbouncer import pgbouncer
 
 RULE = "pooling/database"
+SETTINGS = "statement_timeout", "idle_in_transaction_session_timeout"
 LEFT = "SELECT count(*) FROM pg_prepared_statements"
 
 
@@ -47,9 +46,9 @@ async def only_the_role_brings_a_timeout(postgres):
     """A startup parameter is refused; ignored, it has no effect; the role's setting has one."""
     name = postgres.url.rpartition("/")[2]
     with pgbouncer(postgres) as strict:
-        refused = pytest.raises(asyncpg.ProtocolViolationError)
-        with refused:
-            await timeout_through(strict, statement_timeout="250")
+        for setting in SETTINGS:
+            with pytest.raises(asyncpg.ProtocolViolationError, match=setting):
+                await timeout_through(strict, **{setting: "250"})
         assert await timeout_through(strict) == "0"
     with pgbouncer(postgres, ignore_startup_parameters="statement_timeout") as lenient:
         assert await timeout_through(lenient, statement_timeout="250") == "0"
@@ -76,7 +75,7 @@ async def a_session_lock_excludes_nobody(postgres):
     assert (by_session, by_transaction) == (True, False)
 
 
-@confirms(RULE, "state-across-pgbouncer")
+@confirms(RULE, "listen-in-a-pool")
 async def a_listener_hears_nothing(postgres):
     """Of two listeners the direct one is called."""
     heard: dict[str, asyncio.Event] = {"direct": asyncio.Event(), "pooled": asyncio.Event()}
@@ -127,19 +126,21 @@ async def named_statements_stay_on_the_servers(postgres):
     assert await left_by(postgres, build_engine) == 0
 
 
-@confirms(RULE, "state-across-pgbouncer")
-async def the_cache_size_alone_is_enough_from_asyncpg_031(postgres):
-    """Before, SQLAlchemy's statements are named although the cache is off, and go missing."""
+@confirms(RULE, "asyncpg-0-30-and-0-31")
+async def streams_get_their_own_rows_without_names(postgres):
+    """Two texts in turns on one connection, by streams and at once."""
+    queries = [text(f"SELECT '{name}' || generate_series(1, 2)") for name in ("alice", "bob")]
+    build_engine = correct(RULE, "pgbouncer-in-transaction-mode").build_engine
+    answers = []
+    with pgbouncer(postgres) as pooled:
+        engine = build_engine(pooled.asyncpg)
+        async with engine.connect() as connection:
+            for query in queries * 3:
+                answers.append([row async for row in await connection.stream_scalars(query)])
+                answers.append(list(await connection.scalars(query)))
+        await engine.dispose()
 
-    def uncached(url):
-        return create_async_engine(url, connect_args={"statement_cache_size": 0})
-
-    try:
-        unnamed = await left_by(postgres, uncached) == 0
-    except DBAPIError:
-        unnamed = False
-
-    assert unnamed == (Version(version("asyncpg")) >= Version("0.31"))
+    assert answers == [[f"{name}1", f"{name}2"] for name in ("alice", "alice", "bob", "bob") * 3]
 
 
 @confirms(RULE, "state-across-pgbouncer")
@@ -153,3 +154,76 @@ async def a_plain_pool_without_a_cache_works(postgres):
         await pool.close()
 
     assert (answers, left) == (list(range(1, 21)), 0)
+
+
+@confirms(RULE, "state-across-pgbouncer")
+async def a_cursor_of_asyncpgs_own_names_its_statement(postgres):
+    """It is left on the server; that of a statement prepared without a name is not."""
+    left = []
+    with pgbouncer(postgres, default_pool_size=1) as pooled:
+        async with clients(pooled.url, pooled.url) as (one, other):
+            async with one.transaction():
+                statement = await one.prepare("SELECT 42")
+                assert [row[0] async for row in statement.cursor()] == [42]
+            left.append(await other.fetchval(LEFT))
+            async with one.transaction():
+                assert [row[0] async for row in one.cursor("SELECT 42")] == [42]
+            left.append(await other.fetchval(LEFT))
+
+    assert left == [0, 1]
+
+
+# It reads by a cursor each time a line comes, made as its argument says.
+CURSORS = """
+import asyncio, sys
+import asyncpg
+
+async def read(connection):
+    async with connection.transaction():
+        if sys.argv[2] == "prepared":
+            statement = await connection.prepare("SELECT 42")
+            return [row[0] async for row in statement.cursor()]
+        return [row[0] async for row in connection.cursor("SELECT 42")]
+
+async def main():
+    connection = await asyncpg.connect(sys.argv[1], statement_cache_size=0)
+    for _ in sys.stdin:
+        try:
+            print(await read(connection), flush=True)
+        except asyncpg.DuplicatePreparedStatementError as error:
+            print(str(error).splitlines()[0], flush=True)
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def reading(url, how):
+    """A function that has a process of its own read by a cursor, and returns what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CURSORS, url, how, stdin=-1, stdout=-1
+    )
+
+    async def read():
+        process.stdin.write(b"\n")
+        return (await process.stdout.readline()).decode().strip()
+
+    try:
+        yield read
+    finally:
+        process.stdin.close()
+        await process.communicate()
+
+
+@pytest.mark.slow  # four processes
+@confirms(RULE, "state-across-pgbouncer", limit=60)
+async def another_process_finds_the_name_of_a_cursor(postgres):
+    """The second process finds the first one's statement; prepared without a name, none."""
+    found = {}
+    for how in "named", "prepared":
+        with pgbouncer(postgres, default_pool_size=1) as pooled:
+            async with reading(pooled.url, how) as one, reading(pooled.url, how) as two:
+                found[how] = [await one(), await two()]
+
+    assert found["named"] == ["[42]", 'prepared statement "__asyncpg_stmt_1__" already exists']
+    assert found["prepared"] == ["[42]", "[42]"]

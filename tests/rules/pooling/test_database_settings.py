@@ -1,25 +1,22 @@
-"""What pooling/database says of an engine's settings, by a server that dies or falls silent."""
+"""What pooling/database says of an engine's settings, by what the server does with them."""
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import pytest
-from packaging.version import Version
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.harness import confirms
 from tests.observers.blocked import blocked, holding
-from tests.observers.connections import backends, falls_to, killed
+from tests.observers.connections import backends, falls_to
 from tests.servers.postgres import Database
 
 RULE = "pooling/database"
 ONE = {"pool_size": 1, "max_overflow": 0}
 SELECT = text("SELECT 1")
-SILENCE_ENDS = Version(version("asyncpg")) >= Version("0.32")
 
 
 @asynccontextmanager
@@ -37,18 +34,11 @@ async def query(engine, statement=SELECT):
         return await connection.scalar(statement)
 
 
-async def stopped(task):
-    """Cancel a task until it ends, however often its cleanup begins to wait again."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=0.1)
-
-
 class Wire:
     """A TCP proxy that counts what the client sends, and can swallow what its links carry."""
 
     def __init__(self, database: Database) -> None:
-        self.target = urlsplit(database.url)
+        self.target = urlsplit(database.url)  # of the links to come
         self.sent = 0
         self.silent: set[asyncio.StreamWriter] = set()
         self.writers: list[asyncio.StreamWriter] = []
@@ -91,72 +81,6 @@ class Wire:
 
 
 @confirms(RULE, "what-the-settings-leave-open")
-async def pre_ping_replaces_what_died_in_the_pool(postgres):
-    """After a restart of the server the next request fails, unless its connection is pinged."""
-    for ping, fails in (False, True), (True, False):
-        async with engine_of(postgres.asyncpg, pool_pre_ping=ping, **ONE) as engine:
-            await query(engine)
-            assert await killed(postgres.url) == 1
-            try:
-                failed = await query(engine) != 1
-            except DBAPIError:
-                failed = True
-
-        assert failed is fails
-
-
-@confirms(RULE, "what-the-settings-leave-open")
-async def a_connection_that_dies_after_checkout_fails_the_request(postgres):
-    """Pinged and not older than pool_recycle allows; a second try of the whole unit passes."""
-    options = {"pool_pre_ping": True, "pool_recycle": 0, **ONE}
-    async with engine_of(postgres.asyncpg, **options) as engine:
-        async with engine.connect() as connection:
-            await connection.execute(SELECT)
-            await killed(postgres.url)
-            with pytest.raises(DBAPIError) as caught:
-                await connection.execute(SELECT)
-
-        assert caught.value.connection_invalidated
-        assert await query(engine) == 1
-
-
-@confirms(RULE, "what-the-settings-leave-open", "silent-links-before-asyncpg-0-32")
-async def a_ping_waits_for_a_silent_peer(postgres):
-    """Without a limit it goes on; command_timeout ends it, but before 0.32 the cleanup goes on."""
-    for arguments in {}, {"command_timeout": 0.5}:
-        ends = bool(arguments) and SILENCE_ENDS
-        options = {"pool_pre_ping": True, "connect_args": arguments, **ONE}
-        async with Wire(postgres) as wire, engine_of(wire.url, **options) as engine:
-            await query(engine)
-            wire.silence()
-            waiting = asyncio.create_task(query(engine))
-            done, _ = await asyncio.wait({waiting}, timeout=5 if ends else 0.5)
-            wire.cut()
-            await stopped(waiting)
-
-        assert bool(done) is ends
-        assert isinstance(waiting.exception(), TimeoutError) if ends else waiting.cancelled()
-
-
-@confirms(RULE, "what-the-settings-leave-open")
-async def a_ping_costs_three_round_trips(postgres):
-    """So many more messages go to the server for the same query."""
-    sent = []
-    for ping in False, True:
-        async with (
-            Wire(postgres) as wire,
-            engine_of(wire.url, pool_pre_ping=ping, **ONE) as engine,
-        ):
-            await query(engine)
-            await query(engine)
-            before = wire.sent
-            await query(engine)
-            sent.append(wire.sent - before)
-
-    assert sent[1] - sent[0] == 3
-
-
-@confirms(RULE, "what-the-settings-leave-open")
 async def overflow_is_closed_on_return(postgres):
     """Of two connections used at once one stays in a pool of 1 + 1, and both in one of 2."""
     for size, stay in (1, 1), (2, 2):
@@ -189,3 +113,24 @@ async def an_idle_transaction_loses_its_locks(postgres):
             await idle.execute(SELECT)
 
         assert not await blocked(postgres.url, update)
+
+
+@confirms(RULE, "which-timeout")
+async def a_stream_that_is_read_slowly_loses_its_connection(postgres):
+    """Its consumer pauses for longer than a transaction may idle, and cannot go on."""
+    arguments = {"server_settings": {"idle_in_transaction_session_timeout": "100"}}
+    numbers = text("SELECT generate_series(1, 100)").execution_options(yield_per=10)
+    seen = []
+
+    async def read(engine):
+        async with engine.connect() as connection:
+            async for number in await connection.stream_scalars(numbers):
+                seen.append(number)
+                if len(seen) == 10:
+                    assert await falls_to(0, postgres.url)
+
+    async with engine_of(postgres.asyncpg, connect_args=arguments, **ONE) as engine:
+        with pytest.raises(DBAPIError, match="connection is closed"):
+            await read(engine)
+
+    assert 10 <= len(seen) < 100

@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy.exc
@@ -33,50 +32,55 @@ async def a_session_lock_stays_with_the_connection(postgres):
     assert found == [0, 1]
 
 
-@confirms(RULE, "state-across-requests")
-async def a_setting_that_ended_is_empty_not_null(postgres):
-    """The first to ask reads NULL, the next an empty string, which is no uuid."""
-    setting = "current_setting('app.tenant', true)"
-    asked = text(f"SELECT {setting}")
-    async with engine_of(postgres.asyncpg, **ONE) as engine:
-        found = [await query(engine, asked)]
-        async with engine.begin() as connection:
-            await connection.execute(text("SELECT set_config('app.tenant', 'alice', true)"))
-        found.append(await query(engine, asked))
-        with pytest.raises(DBAPIError, match="invalid input syntax for type uuid"):
-            await query(engine, text(f"SELECT ({setting})::uuid"))
-        found.append(await query(engine, text(f"SELECT NULLIF({setting}, '')::uuid")))
+@confirms(RULE, "nested-checkout")
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize(("how", "passes"), [("own", False), ("passed", True), ("bounded", True)])
+async def requests_wait_for_each_other(how, passes, size, postgres):
+    """As many as the pool has connections, each of which opens a second session."""
+    slots = asyncio.Semaphore(size // 2 if how == "bounded" else size)
+    options = {"pool_size": size, "max_overflow": 0, "pool_timeout": 5 if passes else 0.5}
+    async with engine_of(postgres.asyncpg, **options) as engine:
+        sessions = async_sessionmaker(engine)
+        crowd = asyncio.Barrier(size // 2 if how == "bounded" else size)
+        first = asyncio.Semaphore(crowd.parties)
 
-    assert found == [None, "", None]
+        async def helper(session):
+            if how == "passed":
+                return await session.scalar(SELECT)
+            async with sessions() as own:
+                return await own.scalar(SELECT)
+
+        async def handle():
+            async with slots, sessions() as session:
+                await session.scalar(SELECT)
+                if not first.locked():  # those who come first hold their connections together
+                    await first.acquire()
+                    await crowd.wait()
+                return await helper(session)
+
+        answers = await asyncio.gather(*(handle() for _ in range(size)), return_exceptions=True)
+
+    failed = [each for each in answers if each != 1]
+    assert (failed == []) is passes
+    assert all(isinstance(each, sqlalchemy.exc.TimeoutError) for each in failed)
 
 
 @confirms(RULE, "nested-checkout")
-async def requests_wait_for_each_other(postgres):
-    """Two that hold a connection and want another empty a pool of two; with one each, they pass."""
-    found = []
+async def tasks_with_sessions_of_their_own_wait_too(postgres):
+    """Two requests hold a connection each while the tasks they await want two more."""
     options = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 0.3}
     async with engine_of(postgres.asyncpg, **options) as engine:
-        sessions = async_sessionmaker(engine)
         both = asyncio.Barrier(2)
 
-        async def audit(session=None):
-            if session is None:
-                async with sessions() as own:
-                    return await own.scalar(SELECT)
-            return await session.scalar(SELECT)
-
-        async def handle(nested):
-            async with sessions() as session:
-                await session.scalar(SELECT)
+        async def handle():
+            async with engine.connect() as connection:
+                await connection.execute(SELECT)
                 await both.wait()
-                return await audit(None if nested else session)
+                return await asyncio.create_task(query(engine))
 
-        for nested in True, False:
-            handled = [handle(nested), handle(nested)]
-            found.append(await asyncio.gather(*handled, return_exceptions=True))
+        answers = await asyncio.gather(handle(), handle(), return_exceptions=True)
 
-    assert any(isinstance(each, sqlalchemy.exc.TimeoutError) for each in found[0])
-    assert found[1] == [1, 1]
+    assert any(isinstance(each, sqlalchemy.exc.TimeoutError) for each in answers)
 
 
 @confirms(RULE, "which-timeout")

@@ -10,16 +10,15 @@ import traceback
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from inspect import signature
 from urllib.parse import urlsplit
 
 import greenlet
 import pytest
 import uvicorn
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from sqlalchemy import NullPool, event, make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -211,44 +210,6 @@ async def a_leak_that_was_collected_is_reported_by_detach(postgres):
 
     assert "forgetful_report" in reported
     assert not kept
-
-
-@confirms(RULE, "two-engines-one-registry")
-async def a_second_engine_cannot_count_in_the_same_registry(postgres):
-    """The names are taken. NullPool, in its place, is refused."""
-    make_engine = correct(RULE, "export-the-wait").make_engine
-    registry = CollectorRegistry()
-    make_engine(postgres.asyncpg, registry)
-
-    with pytest.raises(ValueError, match="Duplicated timeseries"):
-        make_engine(postgres.asyncpg, registry)
-    with pytest.raises(TypeError, match="poolclass"):
-        make_engine(postgres.asyncpg, CollectorRegistry(), poolclass=NullPool)
-
-
-@confirms(RULE, "two-engines-one-registry")
-async def metrics_made_once_with_a_label_tell_engines_apart(postgres, monkeypatch):
-    """The rest of the correct half stays as it is."""
-    half = correct(RULE, "export-the-wait")
-    registry, made, engines = CollectorRegistry(), {}, {}
-    for label in ("primary", "replica"):
-
-        def child(kind: type, name: str, about: str, label: str = label, **options: object):
-            if name not in made:
-                made[name] = kind(name, about, ["engine"], **options)
-            return made[name].labels(label)
-
-        monkeypatch.setattr(half, "Gauge", partial(child, Gauge))
-        monkeypatch.setattr(half, "Histogram", partial(child, Histogram))
-        engines[label] = half.make_engine(postgres.asyncpg, registry)
-    try:
-        async with engines["replica"].connect():
-            counts = [registry.get_sample_value("db_pool_in_use", {"engine": e}) for e in engines]
-    finally:
-        for engine in engines.values():
-            await engine.dispose()
-
-    assert counts == [0, 1]
 
 
 KILLED = """
