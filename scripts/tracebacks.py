@@ -152,11 +152,11 @@ class Reader:
             for fragment in raised.hits:
                 match = self.add(fragment, raised.line, rank)
                 match.frames = list(dict.fromkeys(match.frames + self._frames))[-SHOWN:]
-        if not self._raised:
-            for fragment, number in self._quoted.items():  # cut off before its last line
+        if not any(raised.hits for raised in self._raised):
+            for fragment, number in self._quoted.items():  # nothing better explains it
                 self.add(fragment, number)
-        elif not any(raised.hits for raised in self._raised):
-            self.unknown = list(dict.fromkeys([*self.unknown, self._raised[-1].text]))[:SHOWN]
+            if self._raised and not self._quoted:
+                self.unknown = list(dict.fromkeys([*self.unknown, self._raised[-1].text]))[:SHOWN]
         self._forget()
 
 

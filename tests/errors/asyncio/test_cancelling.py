@@ -23,6 +23,7 @@ async def a_scope_is_left_by_another_task(cured):
                     return row
         async for row in rows():
             return row
+        return None
 
     await first()
     await turns()

@@ -3,6 +3,7 @@
 import asyncio
 
 import anyio
+import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
@@ -158,6 +159,7 @@ app = FastAPI(lifespan=lifespan)
 """
 
 
+@pytest.mark.slow  # two servers
 @confirms(RULE, "signal-handler-in-a-lifespan", limit=40)
 async def a_signal_handler_in_the_lifespan_keeps_the_server_up():
     """uvicorn stops only where the lifespan's handler calls the one it replaced."""

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.harness import confirms, correct
 from tests.observers.canceller import cancelled_at
 from tests.observers.waiting import reached, turns
@@ -95,6 +97,7 @@ async def unlocked_at_shutdown(env):
         return [line.removesuffix(" unlocked") for line in lines if line.endswith(" unlocked")]
 
 
+@pytest.mark.slow  # two servers wait out their graceful timeouts
 @confirms(RULE, "cancelled-requests-are-not-awaited", "anyio-scopes-cancel-every-await", limit=40)
 async def uvicorn_waits_for_cancelled_requests_only_through_the_lifespan():
     """Only with settle() unlocks are done; below a middleware a plain `finally` is cut anyway."""

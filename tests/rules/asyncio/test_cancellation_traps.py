@@ -3,13 +3,12 @@
 import asyncio
 import textwrap
 import warnings
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import suppress
 
 import pytest
 
 from tests.harness import confirms, correct
-from tests.observers.canceller import cancelled_at, each_point
+from tests.observers.canceller import cancelled_at
 from tests.observers.waiting import reached, turns
 
 RULE = "asyncio/cancellation"
@@ -40,8 +39,7 @@ def step_with(clause):
     return module["step"]
 
 
-@confirms(RULE, "quiet-swallowing")
-async def a_swallowed_deadline_ends_without_timeout_error():
+def test_a_swallowed_deadline_ends_without_timeout_error():
     """Each way to swallow ends the block with the deadline expired and no TimeoutError."""
 
     async def ends_with(clause):
@@ -54,8 +52,8 @@ async def a_swallowed_deadline_ends_without_timeout_error():
         assert timer.expired()
         return "nothing"
 
-    assert [await ends_with(clause) for clause in CLAUSES] == ["nothing"] * 4
-    assert await ends_with("except BaseException: raise") == "TimeoutError"
+    assert [asyncio.run(ends_with(clause)) for clause in CLAUSES] == ["nothing"] * 4
+    assert asyncio.run(ends_with("except BaseException: raise")) == "TimeoutError"
 
 
 @confirms(RULE, "closing-right-after-cancel")
@@ -88,81 +86,9 @@ async def the_worker_rolls_back_on_a_closed_pool():
     assert await order_of(stop) == ["rollback", "close"]
 
 
-class Pool:
-    """Counts what is out, and which units of work were left open."""
-
-    def __init__(self):
-        self.out = 0
-        self.open = 0
-
-    async def acquire(self):
-        await asyncio.sleep(0)
-        self.out += 1
-        return self
-
-    async def ping(self):
-        await asyncio.sleep(0)
-
-    def release(self):
-        self.out -= 1
-
-
-async def leaks(use):
-    """Cancel `use(pool)` at each of its awaits; return whether the pool ever lacks something."""
-    pool = Pool()
-    await use(pool)
-    assert pool.out == pool.open == 0
-    lacks = []
-    async for _ in each_point(lambda: use(pool)):
-        lacks.append(pool.out > 0 or pool.open > 0)
-        pool.out = pool.open = 0
-    return any(lacks)
-
-
-@confirms(RULE, "cancelled-before-try")
-async def a_cancel_between_acquire_and_try_leaks():
-    """An await between acquire and try leaks, also in __aenter__; a context manager does not."""
-
-    async def late_try(pool):
-        await pool.acquire()
-        await pool.ping()
-        try:
-            await pool.ping()
-        finally:
-            pool.release()
-
-    class Lease:
-        def __init__(self, pool):
-            self.pool = pool
-
-        async def __aenter__(self):
-            await self.pool.acquire()
-            await self.pool.ping()
-
-        async def __aexit__(self, *exc_info):
-            self.pool.release()
-
-    @asynccontextmanager
-    async def lease(pool):
-        await pool.acquire()
-        try:
-            await pool.ping()
-            yield
-        finally:
-            pool.release()
-
-    async def use(lease, pool):
-        async with lease(pool):
-            await pool.ping()
-
-    assert await leaks(late_try)
-    assert await leaks(partial(use, Lease))
-    assert not await leaks(partial(use, lease))
-
-
 @confirms(RULE, "timeouterror-caught-inside-its-block")
 async def the_deadline_is_caught_outside_its_block():
-    """`except TimeoutError` inside the block never runs; `expired()` tells a driver's apart."""
+    """`except TimeoutError` inside the block does not run for the deadline."""
     caught = []
     with suppress(TimeoutError):
         async with asyncio.timeout(0.01):
@@ -175,19 +101,6 @@ async def the_deadline_is_caught_outside_its_block():
                 raise
 
     assert caught == ["cancelled"]
-
-    async def whose(step, deadline):
-        try:
-            async with asyncio.timeout(deadline) as cm:
-                await step()
-        except OSError:
-            return "ours" if cm.expired() else "the driver's"
-
-    async def driver():
-        raise TimeoutError("socket")
-
-    assert await whose(driver, 60) == "the driver's"
-    assert await whose(partial(asyncio.sleep, 60), 0.01) == "ours"
 
 
 @confirms(RULE, "timeouterror-caught-inside-its-block")

@@ -50,32 +50,29 @@ async def guarded():
 print(*[asyncio.run(cancelled_once(job)) for job in (lost, guarded)])
 """
 
-NESTED = """
-async def fail():
-    await asyncio.sleep(0)
-    raise ValueError
+SAME_TURN = """
+async def ends_in_the_turn_of_the_cancel(limited):
+    ends = asyncio.get_running_loop().create_future()
 
-async def job():
-    try:
-        async with asyncio.TaskGroup() as outer:
-            outer.create_task(fail())
-            try:
-                async with asyncio.TaskGroup() as inner:
-                    inner.create_task(fail())
-            except* ValueError:
-                pass
-            await asyncio.Event().wait()
-    except* ValueError:
-        pass
+    async def call():
+        return await ends
 
-async def main():
-    task = asyncio.create_task(job())
-    await turns(50)
-    print("done" if task.done() else "hangs")
+    task = asyncio.create_task(limited(call))
+    await turns(3)
+    ends.set_result(None)
     task.cancel()
     await asyncio.wait([task])
+    return task.cancelled()
 
-asyncio.run(main())
+async def with_wait_for(call):
+    await asyncio.wait_for(call(), 60)
+
+async def with_timeout(call):
+    async with asyncio.timeout(60):
+        await call()
+
+callers = with_wait_for, with_timeout
+print(*[asyncio.run(ends_in_the_turn_of_the_cancel(each)) for each in callers])
 """
 
 
@@ -89,7 +86,9 @@ def a_cancel_is_lost_when_a_childs_cleanup_fails():
 
 
 @confirms(RULE, "3-11-and-3-12-lose-cancels")
-def two_groups_failing_together_hang():
-    """Up to 3.12 the outer group's body waits for ever after both groups failed in one turn."""
-    assert [run_on(version, START + NESTED) for version in BEFORE] == ["hangs", "hangs"]
-    assert run_on("3.13", START + NESTED) == "done"
+def wait_for_loses_a_cancel_of_the_turn_it_ends_in():
+    """On 3.11 its caller goes on; under timeout(), and from 3.12 on, the caller is cancelled."""
+    script = START + SAME_TURN
+
+    assert run_on("3.11", script) == "False True"
+    assert [run_on(version, script) for version in ("3.12", "3.13")] == ["True True", "True True"]

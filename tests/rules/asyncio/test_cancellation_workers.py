@@ -71,6 +71,19 @@ async def a_worker_that_will_not_stop_is_an_error_after_the_limit():
     assert worker.done()
 
 
+def test_work_that_ends_cancelled_unasked_is_an_error():
+    """Without SIGTERM the program does not end as if its work were done."""
+    main = correct(RULE, "stopping-a-program").main
+
+    async def work():
+        worker = asyncio.create_task(asyncio.sleep(60))
+        worker.cancel()
+        await worker
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main(work()))
+
+
 def test_ruff_advises_suppress_for_a_cancelled_task():
     """SIM105 reports the try/except/pass around an awaited task and names suppress."""
     code = """\

@@ -17,21 +17,26 @@ RULE = "asyncio/structured-concurrency"
 
 
 @confirms(RULE, "blocking-calls-on-the-loop")
-def ruff_sees_a_blocking_call_only_where_it_is_direct():
-    """The same call one function down is not reported."""
-    direct = "import time\n\n\nasync def handler():\n    time.sleep(1)\n"
-    below = (
-        "import time\n\n\ndef pause():\n    time.sleep(1)\n\n\nasync def handler():\n    pause()\n"
+def ruff_sees_few_blocking_calls_and_only_where_they_are_direct():
+    """The same call one function down is not reported, nor is a driver's, boto3's or a hash."""
+    known = ("requests.get('https://shop')", "open('stock')", "time.sleep(1)")
+    unknown = (
+        "boto3.client('s3').list_buckets()",
+        "psycopg.connect('').execute('SELECT 1')",
+        "hashlib.scrypt(b'a', salt=b'b', n=2, r=1, p=1)",
     )
+    imports = "import hashlib, time\nimport boto3, psycopg, requests\n\n\n"
+    direct = [f"{imports}async def handler():\n    {call}\n" for call in known + unknown]
+    below = f"{imports}def pause():\n    time.sleep(1)\n\n\nasync def handler():\n    pause()\n"
     options = ["--isolated", "--preview", "--no-cache", "--select=ASYNC", "-"]
     command = [sys.executable, "-m", "ruff", "check", *options]
 
     found = [
         subprocess.run(command, input=code, capture_output=True, text=True).returncode
-        for code in (direct, below)
+        for code in (*direct, below)
     ]
 
-    assert found == [1, 0]
+    assert found == [1, 1, 1, 0, 0, 0, 0]
 
 
 SCRIPT = """

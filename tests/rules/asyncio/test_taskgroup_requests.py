@@ -1,7 +1,6 @@
 """What rules/asyncio/taskgroup.md says of races, of broadcasts, and of what a request owns."""
 
 import asyncio
-import sys
 from typing import Annotated
 
 import pytest
@@ -41,7 +40,7 @@ class Loser:
             self.cleaned_up = True
 
 
-@confirms(RULE, "first-result-wins")
+@confirms(RULE, "wait-and-as-completed-cancel-nothing")
 async def the_losers_end_before_the_race_does():
     """Bare, `wait` leaves a loser running; in a group the losers have cleaned up when it exits."""
     loser, left = Loser(), Loser()
@@ -56,7 +55,7 @@ async def the_losers_end_before_the_race_does():
     assert loser.cleaned_up
 
 
-@confirms(RULE, "first-result-wins")
+@confirms(RULE, "wait-and-as-completed-cancel-nothing")
 async def a_race_that_is_cancelled_or_fails_leaves_no_racer():
     """The owner of the racers is the group, whatever ends it."""
     cancelled, failed = Loser(), Loser()
@@ -68,12 +67,6 @@ async def a_race_that_is_cancelled_or_fails_leaves_no_racer():
     assert await raised_by(race(failed.run(), fail(OSError()))) is ExceptionGroup
 
     assert (caller.cancelled(), cancelled.cleaned_up, failed.cleaned_up) == (True, True, True)
-
-
-@confirms(RULE, "first-result-wins")
-def a_group_can_be_cancelled_from_3_15():
-    """Code for older versions cannot call TaskGroup.cancel()."""
-    assert hasattr(asyncio.TaskGroup, "cancel") is (sys.version_info >= (3, 15))
 
 
 class Client:

@@ -85,21 +85,6 @@ def test_a_bad_variable_stops_the_start_when_the_lifespan_loads(early, monkeypat
         assert run(started, limit=5) == [500, 500]
 
 
-def test_the_error_holds_inputs_unless_it_is_told_not_to(monkeypatch, tmp_path):
-    """`errors()` and `json()` show other variables; `include_input=False` hides them."""
-    half = correct(RULE, "settings-that-keep-secrets")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("APP_JWT_KEY", KEY)
-
-    with pytest.raises(ValidationError) as missing:
-        half.Settings()
-
-    error = missing.value
-    assert KEY in repr(error.errors())
-    assert KEY in error.json()
-    assert KEY not in repr(error.errors(include_input=False)) + error.json(include_input=False)
-
-
 @asynccontextmanager
 async def exporting(postgres: Any) -> AsyncIterator[tuple[FastAPI, AsyncEngine, dict[str, Any]]]:
     """The streaming half on 2,500 rows."""

@@ -92,9 +92,8 @@ def python_with(release: str, *packages: str) -> str:
         ("installed", AFTER, BEFORE, None),
     ],
 )
-@confirms("fastapi/dependencies", "code-after-yield")
-def the_order_of_exit_and_response_is_that_of_its_era(release, default, function, limits):
-    """Exit, response and background task come in the order the rule gives for that release."""
+def test_the_order_of_exit_and_response_is_that_of_its_era(release, default, function, limits):
+    """Exit, response and background task: the rule's order holds from 0.121, with scopes."""
     python = sys.executable if release == "installed" else python_with(release)
 
     done = subprocess.run(
@@ -163,9 +162,9 @@ async def feed(http: aiohttp.ClientSession, url: str, sent: str) -> str | int:
         ("==0.165.0", True, ["ann", 401]),
     ],
 )
-@confirms("fastapi/dependencies", "security-classes-on-sockets", limit=240)
+@confirms("fastapi/dependencies", "tokens-from-browsers", limit=240)
 async def a_socket_behind_a_real_server_is_let_in_by_its_header(release, subclass, answers):
-    """The token half answers HTTP in each release, and WebSockets from the one the rule names."""
+    """The token half answers HTTP in each release, and WebSockets from 0.144, or by a subclass."""
     half = correct("fastapi/dependencies", "tokens-that-expire")
     service = source_of(half) + SERVE.format(key=KEY, subclass=subclass)
     python = python_with(release, "uvicorn", "websockets", "pyjwt")

@@ -105,7 +105,7 @@ async def a_failure_leaves_connections_open_or_a_silence_holds_the_process(half,
 
 
 @pytest.mark.filterwarnings("ignore")  # what the driver leaves of a close that was cut
-@confirms(PAGE, "owned-too-late")
+@confirms(PAGE, "a-shutdown-longer-than-its-grace-period")
 async def a_pool_behind_a_silent_network_is_given_up(postgres):
     """asyncpg's close waits for the server, for ever by itself, for LIMIT seconds in the half."""
     half, closed = correct(PAGE, PAIR), []
@@ -180,8 +180,7 @@ def resources(*, broken: bool = False) -> tuple[FastAPI, set[str]]:
     return app, opened
 
 
-@confirms(PAGE, "owned-too-late")
-async def a_lifespan_cancelled_at_any_await_closes_what_it_opened():
+def test_a_lifespan_cancelled_at_any_await_closes_what_it_opened() -> None:
     """Each close is begun, wherever the cancel arrives."""
     half = correct(PAGE, PAIR)
     app, opened = resources()
@@ -191,20 +190,25 @@ async def a_lifespan_cancelled_at_any_await_closes_what_it_opened():
             assert opened == {"engine", "cache"}
             await asyncio.sleep(0)
 
-    left = [set(opened) async for _ in each_point(serve)]
+    async def points() -> list[set[str]]:
+        return [set(opened) async for _ in each_point(serve)]
+
+    left = asyncio.run(points())
 
     assert len(left) >= 6
     assert not any(left)
 
 
-@confirms(PAGE, "owned-too-late")
-async def a_connection_that_cannot_be_given_back_closes_the_cache_too():
+def test_a_connection_that_cannot_be_given_back_closes_the_cache_too() -> None:
     """The cache is owned before the start's connection is left."""
     app, opened = resources(broken=True)
 
-    with pytest.raises(ConnectionError):
+    async def serve() -> None:
         async with correct(PAGE, PAIR).lifespan(app):
             pass
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(serve())
 
     assert opened == set()
 

@@ -3,8 +3,8 @@
 import asyncio
 import re
 import signal
-import sys
 import threading
+from asyncio.selector_events import BaseSelectorEventLoop
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import signature
 
@@ -16,7 +16,6 @@ from uvicorn import Config, Server
 from tests.harness import confirms, correct, pages, proves
 from tests.observers.asgi import request, running
 from tests.observers.waiting import until
-from tests.servers.command import serving
 from tests.servers.ports import free_port
 from tests.servers.uvicorn import source_of, uvicorn
 
@@ -41,7 +40,6 @@ async def work() -> None: ...
 STREAM = """
 from starlette.responses import StreamingResponse
 
-DELAY = 0.2
 app = FastAPI(lifespan=lifespan)
 
 
@@ -53,15 +51,6 @@ async def events() -> StreamingResponse:
             await asyncio.sleep(0.05)
 
     return StreamingResponse(ticks(), media_type="text/event-stream")
-"""
-PLAIN = """
-from fastapi import FastAPI
-
-app = FastAPI()
-
-
-@app.get("/")
-async def answer() -> None: ...
 """
 
 
@@ -114,22 +103,45 @@ def sigterm():
     signal.signal(signal.SIGTERM, before)
 
 
-@confirms(PAGE, "a-drain-around-any-handler")
-async def another_servers_handler_is_left_alone(sigterm):
+def test_another_servers_handler_is_left_alone(sigterm) -> None:
     """In a program that stops by a handler of its own loop, that handler still hears SIGTERM."""
     app = FastAPI(lifespan=correct(PAGE, PAIR).lifespan)
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
 
-    async with running(app):
-        signal.raise_signal(signal.SIGTERM)
-        await asyncio.wait_for(stop.wait(), 5)
-        assert app.state.ready
+    async def serve() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        async with running(app):
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(stop.wait(), 5)
+
+    asyncio.run(serve())
+
+    assert app.state.ready
+
+
+def test_the_drain_needs_no_loop_that_handles_signals(sigterm) -> None:
+    """This class is what Windows' loops are made of, which have no `add_signal_handler`."""
+    half = correct(PAGE, PAIR)
+    app = FastAPI(lifespan=half.lifespan)
+    server, half.DELAY = Server(Config(app)), 0.2
+    signal.signal(signal.SIGTERM, server.handle_exit)
+
+    async def serve() -> list[tuple[bool, bool]]:
+        async with running(app):
+            signal.raise_signal(signal.SIGTERM)
+            assert await until(lambda: not app.state.ready)
+            draining = app.state.ready, server.should_exit
+            assert await until(lambda: server.should_exit)
+            return [draining, (app.state.ready, server.should_exit)]
+
+    with asyncio.Runner(loop_factory=BaseSelectorEventLoop) as runner:
+        seen = runner.run(serve())
+
+    assert seen == [(False, False), (False, True)]
 
 
 @pytest.mark.filterwarnings("ignore:The anyio")  # Starlette 0.50, when imported
-@confirms(PAGE, "a-drain-around-any-handler")
-def a_lifespan_starts_in_a_thread_whatever_the_main_thread_handles(sigterm):
+def test_a_lifespan_starts_in_a_thread_whatever_the_main_thread_handles(sigterm) -> None:
     """TestClient runs it beside a handler of the test runner's."""
     from fastapi.testclient import TestClient
 
@@ -145,35 +157,12 @@ def a_lifespan_starts_in_a_thread_whatever_the_main_thread_handles(sigterm):
     assert threads != [threading.main_thread()]
 
 
-@confirms(PAGE, "a-shell-before-uvicorn", limit=40)
-async def a_shell_keeps_sigterm_to_itself_unless_it_execs():
-    """The script without `exec` ends alone, and its uvicorn serves on, not knowing of it."""
-    command = f"{sys.executable} -m uvicorn service:app --port {{port}}"
-    async with AsyncExitStack() as stack:
-        calling, replaced = await asyncio.gather(
-            *(
-                stack.enter_async_context(
-                    serving(PLAIN, ["sh", "start.sh"], script=f"true\n{exec_}{command}\n")
-                )
-                for exec_ in ("", "exec ")
-            )
-        )
-        http = await stack.enter_async_context(client(calling))
-        assert await status(http, "/") == 200
-        for server in (calling, replaced):
-            server.terminate()
-        assert await replaced.stopped()
-        assert await calling.stopped(), "the shell"
-
-        assert "Shutting down" in replaced.log()
-        assert await status(http, "/") == 200
-        assert "Shutting down" not in calling.log()
-
-
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.2, 0])  # 0 as after a preStop sleep
 @confirms(PAGE, "streams-outlive-the-shutdown", limit=30)
-async def a_stream_that_reads_the_flag_ends_in_the_drain():
+async def a_stream_that_reads_the_flag_ends_in_the_drain(delay):
     """No graceful timeout is needed, and the client stays until its stream has ended."""
-    source = source_of(correct(PAGE, PAIR)) + STREAM
+    source = f"{source_of(correct(PAGE, PAIR))}{STREAM}\nDELAY = {delay}\n"
     async with uvicorn(source) as server, client(server, timeout=20) as http:
         async with http.stream("GET", "/events") as events:
             chunks = events.aiter_bytes()
@@ -198,22 +187,26 @@ async def in_this_process(**options):
         await task
 
 
-@confirms(PAGE, "keep-alive-below-the-balancers")
-async def an_idle_connection_is_closed_after_the_keep_alive():
+def test_an_idle_connection_is_closed_after_the_keep_alive() -> None:
     """Of two idle connections the one whose server has the shorter limit is closed, alone."""
-    assert Config(FastAPI()).timeout_keep_alive == 5
-    async with AsyncExitStack() as stack:
-        readers = []
-        for seconds in (1, 75):
-            port = await stack.enter_async_context(in_this_process(timeout_keep_alive=seconds))
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            stack.callback(writer.close)
-            writer.write(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
-            readers.append(reader)
 
-        assert await asyncio.wait_for(readers[0].read(), 8) == b""
-        assert not readers[1].at_eof()
+    async def ends() -> list[bool]:
+        async with AsyncExitStack() as stack:
+            readers = []
+            for seconds in (1, 75):
+                port = await stack.enter_async_context(in_this_process(timeout_keep_alive=seconds))
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                stack.callback(writer.close)
+                writer.write(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
+                readers.append(reader)
+            assert await asyncio.wait_for(readers[0].read(), 8) == b""
+            return [reader.at_eof() for reader in readers]
+
+    found = asyncio.run(ends())
+
+    assert found == [True, False]
+    assert Config(FastAPI()).timeout_keep_alive == 5
 
 
 @confirms(PAGE, "a-shutdown-longer-than-its-grace-period")
@@ -224,7 +217,7 @@ def the_numbers_of_the_pages_fit_the_grace_period():
         int(re.search(pattern, text)[1])
         for pattern in (
             r"--timeout-graceful-shutdown (\d+)",
-            r"in all (\d+)",
+            r"(\d+) in all",
             r"terminationGracePeriodSeconds: (\d+)",
         )
     )

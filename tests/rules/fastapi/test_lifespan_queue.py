@@ -104,20 +104,23 @@ async def raw_connection(session):
     return (await (await session.connection()).get_raw_connection()).driver_connection
 
 
-@confirms(PAGE, "a-job-outside-the-transaction")
-async def a_job_survives_a_rollback_unless_it_shares_the_connection(postgres):
+def test_a_job_survives_a_rollback_unless_it_shares_the_connection(postgres) -> None:
     """Only `connection=` ties it to the row; before 3.8 procrastinate takes it and ignores it."""
-    async with orders(postgres) as (sessions, jobs):
-        jobs.task(name="receipt")(statuses)
-        left = {}
-        for shared in (False, True):
-            postgres.execute("DELETE FROM procrastinate_jobs")
-            async with sessions() as session:
-                options = {"connection": await raw_connection(session)} if shared else {}
-                await jobs.configure_task("receipt", **options).defer_async()
-                left[shared, "seen before the end"] = len(statuses(postgres))
-                await session.rollback()
-            left[shared, "kept"] = len(statuses(postgres))
+    left = {}
+
+    async def defer() -> None:
+        async with orders(postgres) as (sessions, jobs):
+            jobs.task(name="receipt")(statuses)
+            for shared in (False, True):
+                postgres.execute("DELETE FROM procrastinate_jobs")
+                async with sessions() as session:
+                    options = {"connection": await raw_connection(session)} if shared else {}
+                    await jobs.configure_task("receipt", **options).defer_async()
+                    left[shared, "seen before the end"] = len(statuses(postgres))
+                    await session.rollback()
+                left[shared, "kept"] = len(statuses(postgres))
+
+    asyncio.run(defer())
 
     ignored = 0 if TAKES_CONNECTION else 1
     assert left == {
@@ -128,32 +131,25 @@ async def a_job_survives_a_rollback_unless_it_shares_the_connection(postgres):
     }
 
 
-@needs_connection
-@confirms(PAGE, "a-job-outside-the-transaction")
-async def an_asyncpg_connection_is_refused(postgres):
-    """Procrastinate passes it what only psycopg takes."""
-    async with orders(postgres, "asyncpg") as (sessions, jobs), sessions() as session:
-        job = jobs.configure_task("receipt", connection=await raw_connection(session))
-        with pytest.raises(TypeError, match="row_factory"):
-            await job.defer_async(order_id=1)
-
-
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-@confirms(PAGE, "a-job-outside-the-transaction")
-async def the_sql_function_defers_in_the_session(postgres, driver):
-    """A rollback drops its job, a commit keeps it, and the worker runs it."""
+def test_the_sql_function_defers_in_the_session(postgres, driver) -> None:
+    """A rollback drops its job, a commit keeps it, and the worker runs it: errors/fastapi.md."""
     sent = []
-    async with orders(postgres, driver) as (sessions, jobs):
 
-        @jobs.task(name="receipt")
-        async def receipt(order_id: int) -> None:
-            sent.append(order_id)
+    async def defer() -> None:
+        async with orders(postgres, driver) as (sessions, jobs):
 
-        for order_id in (1, 2):
-            async with sessions() as session:
-                await session.execute(DEFER, {"args": f'{{"order_id": {order_id}}}'})
-                await (session.rollback() if order_id == 1 else session.commit())
-        await work(jobs)
+            @jobs.task(name="receipt")
+            async def receipt(order_id: int) -> None:
+                sent.append(order_id)
+
+            for order_id in (1, 2):
+                async with sessions() as session:
+                    await session.execute(DEFER, {"args": f'{{"order_id": {order_id}}}'})
+                    await (session.rollback() if order_id == 1 else session.commit())
+            await work(jobs)
+
+    asyncio.run(defer())
 
     assert sent == [2]
 

@@ -6,10 +6,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import httpx2
+import pytest
 
 from tests.harness import confirms, produces
 from tests.observers.waiting import until
 from tests.servers.uvicorn import uvicorn
+
+pytestmark = pytest.mark.slow  # two servers, and a graceful timeout
 
 PAGE = "fastapi/lifespan"
 LIMIT = ("--timeout-graceful-shutdown", "1")

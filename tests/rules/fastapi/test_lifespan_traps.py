@@ -1,6 +1,5 @@
 """Proofs for the traps of rules/fastapi/lifespan.md."""
 
-import asyncio
 import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -8,16 +7,15 @@ from importlib.metadata import version
 
 import httpx2
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
+from fastapi import BackgroundTasks, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, ORJSONResponse
 from packaging.version import Version
 from pydantic import BaseModel
 from redis.asyncio import Redis
 from starlette.background import BackgroundTask
 
-from tests.harness import confirms, produces
-from tests.observers.asgi import SPEC, request, running
-from tests.observers.waiting import turns
+from tests.harness import confirms, pages, produces
+from tests.observers.asgi import request, running
 
 PAGE = "fastapi/lifespan"
 
@@ -72,6 +70,29 @@ async def a_mounted_lifespan_runs_only_when_the_parent_enters_it():
         ("entered", ["app up", "app down"], 500),
         ("merged", ["app up", "app down"], 200),
     ]
+
+
+@asynccontextmanager
+async def silent(app):
+    """A lifespan that yields nothing."""
+    yield
+
+
+@pytest.mark.parametrize("given", [{}, {"lifespan": silent}])
+@confirms(PAGE, "handlers-that-never-run")
+async def a_mounted_app_without_state_can_be_entered_too(given):
+    """Its lifespan is absent or yields nothing: what the page merges is then None."""
+    claims = {each.slug: each.text for each in pages()[PAGE].claims}
+    sub = FastAPI(**given)
+
+    @asynccontextmanager
+    async def entering(app):
+        async with sub.router.lifespan_context(sub) as state:
+            yield {**(state or {}), "own": 1}
+
+    async with running(FastAPI(lifespan=entering)) as state:
+        assert state == {"own": 1}
+    assert "yield {**(state or {}), ...}" in claims["handlers-that-never-run"]
 
 
 def reader(log) -> FastAPI:
@@ -212,55 +233,3 @@ async def redis_close_warns_and_aclose_does_not():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert await client.aclose() is None
-
-
-@confirms(PAGE, "websockets-that-only-send")
-async def a_socket_handler_sees_its_client_leave_only_where_it_reads():
-    """The one that waits for news goes on; the one that reads beside its sender ends."""
-    app = FastAPI()
-
-    async def send(socket: WebSocket) -> None:
-        news: asyncio.Queue[str] = asyncio.Queue()
-        while True:
-            await socket.send_text(await news.get())
-
-    @app.websocket("/sends")
-    async def sends(socket: WebSocket) -> None:
-        await socket.accept()
-        await send(socket)
-
-    @app.websocket("/reads")
-    async def reads(socket: WebSocket) -> None:
-        await socket.accept()
-        async with asyncio.TaskGroup() as group:
-            sender = group.create_task(send(socket))
-            while (await socket.receive())["type"] == "websocket.receive":
-                pass
-            sender.cancel()
-
-    tasks = {}
-    for path in ("/sends", "/reads"):
-        inbox: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-        scope = {
-            "type": "websocket",
-            "asgi": SPEC,
-            "path": path,
-            "query_string": b"",
-            "headers": [],
-        }
-        tasks[path] = asyncio.create_task(app(scope, inbox.get, drop))
-        inbox.put_nowait({"type": "websocket.connect"})
-        inbox.put_nowait({"type": "websocket.receive", "bytes": b"ping"})
-        inbox.put_nowait({"type": "websocket.disconnect", "code": 1001})
-    await asyncio.wait({tasks["/reads"]}, timeout=5)
-    await turns(50)
-    left = [path for path, task in tasks.items() if task.done()]
-    tasks["/sends"].cancel()
-    await asyncio.wait(tasks.values())
-
-    assert left == ["/reads"]
-    assert tasks["/reads"].exception() is None
-
-
-async def drop(message) -> None:
-    """Send to nobody."""

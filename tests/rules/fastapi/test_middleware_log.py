@@ -5,19 +5,18 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import fastapi
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
+from fastapi import APIRouter, BackgroundTasks, FastAPI, Response, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.datastructures import Headers, MutableHeaders
 
 from tests.harness import confirms, correct
-from tests.observers.asgi import App, Exchange, request, running
+from tests.observers.asgi import App, Exchange, request
 from tests.observers.waiting import reached
 from tests.rules.fastapi.test_middleware_sockets import Auth, opened
 from tests.servers.http import CountingServer
@@ -244,31 +243,6 @@ async def a_request_cancelled_by_shutdown_has_a_line_that_says_so(written):
     found = line(written)
     assert (found["status"], found["complete"], task.cancelled()) == (200, False, True)
     assert "CancelledError" in found["error"]
-
-
-@confirms("fastapi/middleware", "started-unwrapped")
-async def the_wrapped_app_has_lifespan_state_and_overrides_of_the_one_inside():
-    """The wrapper passes the lifespan on; what belongs to FastAPI stays on `api`."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, str], None]:
-        yield {"pool": "open"}
-
-    async def who() -> str:
-        return "user"
-
-    api = FastAPI(lifespan=lifespan)
-
-    @api.get("/")
-    async def route(request: Request, name: str = Depends(who)) -> list[str]:
-        return [request.state.pool, name]
-
-    app = assembled(api)
-    api.dependency_overrides[who] = lambda: "override"
-    async with running(app) as state:
-        answer = await request(app, headers=COOKIE, state=state)
-
-    assert answer.json() == ["open", "override"]
 
 
 @confirms("fastapi/middleware", "route-prefixes")

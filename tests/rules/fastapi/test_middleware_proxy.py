@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.harness import confirms
 from tests.servers.uvicorn import uvicorn
 
@@ -16,7 +18,10 @@ async def items(request: Request):
 """
 
 PROXY = "127.0.0.2"  # any address of loopback but the one that is trusted by default
-FORWARDED = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"
+FORWARDED = (
+    "X-Forwarded-Proto: https\r\nX-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"
+    "X-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 8443\r\n"
+)
 
 
 async def told(*options: str) -> tuple[str, str]:
@@ -41,9 +46,10 @@ async def told(*options: str) -> tuple[str, str]:
     return location.removeprefix("location: "), answer.rpartition("\r\n\r\n")[2].strip('"')
 
 
+@pytest.mark.slow
 @confirms("fastapi/middleware", "behind-a-proxy", limit=60)
 async def a_proxy_is_believed_by_its_address_and_a_client_by_an_asterisk():
-    """By default neither scheme nor client of the request get through."""
+    """By default neither scheme nor client of the request get through, and the host never."""
     default, named, anybody = await asyncio.gather(
         told(),
         told("--forwarded-allow-ips", PROXY),

@@ -20,7 +20,7 @@ RULE = "sqlalchemy/relationships"
 REFUSED = "FOR UPDATE cannot be applied to the nullable side of an outer join"
 
 
-@confirms(RULE, "locks-beside-joinedload")
+@confirms("sqlalchemy/sessions", "lock-on-a-loaded-row")
 @pytest.mark.parametrize(
     ("model", "loader"), [(Line, joinedload(Line.order)), (Order, joinedload(Order.lines))]
 )
@@ -46,20 +46,6 @@ async def a_lock_on_an_outer_join_is_refused_unless_it_names_its_table(
         row = await locked(model)
 
     assert row.id == 1
-
-
-@confirms(RULE, "locks-beside-joinedload")
-@pytest.mark.parametrize(("of", "free"), [(None, False), (Line, True)])
-async def an_inner_join_locks_the_joined_row_too(postgres, of, free):
-    """Another session cannot lock the order of a locked line, unless `of` left it out."""
-    lines = select(Line).options(joinedload(Line.order, innerjoin=True)).with_for_update(of=of)
-    orders = select(Order.id).with_for_update(skip_locked=True)
-    async with database(postgres.asyncpg, order_of("a")) as (_, sessions), sessions() as session:
-        await session.scalars(lines)
-        async with sessions() as other:
-            found = list(await other.scalars(orders))
-
-    assert found == ([1] if free else [])
 
 
 class Every(DeclarativeBase):

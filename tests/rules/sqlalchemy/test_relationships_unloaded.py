@@ -55,8 +55,8 @@ async def a_response_reads_what_nobody_loaded(postgres):
         return str((await answered(sessions)).error)
 
 
-@confirms(RULE, "response-models")
-async def a_relationship_in_a_response_model_is_a_500_unless_loaded(postgres):
+@pytest.mark.anyio
+async def test_a_relationship_in_a_response_model_is_a_500_unless_loaded(postgres):
     """The same endpoint answers when refresh() named the collection."""
     async with database(postgres.asyncpg, order_of()) as (_, sessions):
         unloaded, loaded = await answered(sessions), await answered(sessions, "notes")
@@ -81,8 +81,8 @@ class Entry(Lazy):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
 
 
-@confirms(RULE, "response-models")
-async def a_load_on_access_raises_by_where_the_session_is(postgres):
+@pytest.mark.anyio
+async def test_a_load_on_access_raises_by_where_the_session_is(postgres):
     """MissingGreenlet in an open session, DetachedInstanceError after it: what a 500 quotes."""
     async with database(postgres.asyncpg, Account(), base=Lazy) as (_, sessions):
         async with sessions() as session:
@@ -93,8 +93,8 @@ async def a_load_on_access_raises_by_where_the_session_is(postgres):
             _ = account.entries
 
 
-@confirms(RULE, "response-models")
-async def the_forbidding_mapping_raises_after_the_session_too(postgres):
+@pytest.mark.anyio
+async def test_the_forbidding_mapping_raises_after_the_session_too(postgres):
     """The first pair's correct half loads nothing behind one's back, whatever the session does."""
     half = correct(RULE, EXPLICIT)
     stored = database(postgres.asyncpg, half.Comment(replies=[]), base=half.Base)

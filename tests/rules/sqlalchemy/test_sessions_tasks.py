@@ -204,3 +204,49 @@ async def half_as_many_nested_sessions_as_connections_all_end(postgres, how):
 
         assert seen.in_use == 0
         assert how == "fan out" or seen.queued == 0
+
+
+@confirms(RULE, "session-inside-a-session")
+async def an_inner_block_that_takes_the_semaphore_too_hangs(postgres):
+    """Both that hold it wait for it, and half of the pool is free: there is no timeout for that."""
+    options = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 0.2}
+    async with stored(postgres.asyncpg, "a", **options) as (engine, sessions):
+        bound, both = asyncio.Semaphore(4 // 2), asyncio.Barrier(3)
+
+        async def nested():
+            async with bound, sessions.begin() as session:
+                await session.scalar(select(1))
+                await both.wait()
+                async with bound, sessions.begin() as inner:
+                    await inner.scalar(select(1))
+
+        tasks = [asyncio.create_task(nested()) for _ in range(2)]
+        await both.wait()
+        _, hanging = await asyncio.wait(tasks, timeout=2 * options["pool_timeout"])
+        held = engine.pool.checkedout()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+        assert (len(hanging), held) == (2, 2)
+
+
+@confirms(RULE, "session-inside-a-session")
+async def a_third_level_exhausts_the_pool_again(postgres):
+    """Two under Semaphore(4 // 2), each with two connections of four, ask for a third."""
+    options = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 0.2}
+    async with stored(postgres.asyncpg, "a", **options) as (_, sessions):
+        bound, both = asyncio.Semaphore(4 // 2), asyncio.Barrier(2)
+
+        async def three_levels():
+            async with bound, sessions.begin() as session, sessions.begin() as inner:
+                await session.scalar(select(1))
+                await inner.scalar(select(1))
+                await both.wait()
+                async with sessions.begin() as third:
+                    await third.scalar(select(1))
+
+        calls = [three_levels() for _ in range(2)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert PoolTimeout in {type(each) for each in outcomes}

@@ -7,7 +7,6 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import ForeignKey, select, update
-from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -73,20 +72,6 @@ async def a_client_that_retries_a_500_stores_its_row_twice(postgres, end_of_add,
 
         assert (seen, len(found)) == (statuses, rows)
         assert end_of_add == "flush" or "Can't operate on closed transaction" in str(exchange.error)
-
-
-@confirms(RULE, "commit-in-a-repository")
-async def an_inner_begin_is_refused_and_begin_nested_is_not(postgres):
-    """A helper that opens a transaction of its own in its caller's session."""
-    async with stored(postgres.asyncpg) as (_, sessions):
-        async with sessions.begin() as session:
-            with pytest.raises(InvalidRequestError, match="A transaction is already begun on this"):
-                async with session.begin():
-                    pass
-            async with session.begin_nested():
-                session.add(Item(name="inner"))
-
-        assert await names(sessions) == ["inner"]
 
 
 @confirms(RULE, "commit-in-a-repository")

@@ -1,9 +1,5 @@
 """How the rule on sessions is known: traps of tests, and what differs by version."""
 
-import subprocess
-import sys
-from importlib.metadata import requires
-
 import pytest
 import sqlalchemy
 from sqlalchemy import select
@@ -59,20 +55,6 @@ async def code_that_reads_after_its_commit_needs_the_factorys_setting(postgres, 
         await outer.rollback()
 
     assert read == seen
-
-
-@confirms(RULE, "greenlet-on-2-1")
-def the_package_alone_has_no_async_part():
-    """2.0 asks for greenlet on common machines, 2.1 only in the extra its ImportError names."""
-    asked = [each for each in requires("sqlalchemy") if each.startswith("greenlet")]
-    without = "import sys; sys.modules['greenlet'] = None; from sqlalchemy.ext import asyncio"
-    use = f"{without}; asyncio.AsyncSession"
-    done = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True)
-
-    assert all("extra ==" in each for each in asked) is ON_21
-    if ON_21:
-        assert done.returncode
-        assert "sqlalchemy[asyncio]" in done.stderr
 
 
 @confirms(RULE, "plain-url-on-2-1")
