@@ -88,6 +88,11 @@ class Orders:
         return (await self.session.scalars(query.options(selectinload(Order.lines)))).all()
 
 
+def refuse_closed(connection: Any, *_: object) -> None:
+    if connection.driver_connection.is_closed():
+        raise sa.exc.DisconnectionError  # the pool connects anew
+
+
 def build_engine(settings: Settings, pool_size: int) -> AsyncEngine:
     url = sa.make_url(settings.database_url.get_secret_value())
     sqlite = url.get_backend_name() == "sqlite"
@@ -97,12 +102,13 @@ def build_engine(settings: Settings, pool_size: int) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=settings.pool_timeout,
-        pool_pre_ping=True,
         pool_recycle=300,
         connect_args={"isolation_level": None} if sqlite else limits,
     )
     if sqlite:  # its driver would begin nothing for a savepoint, whose release then commits
         sa.event.listen(engine.sync_engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
+    else:
+        sa.event.listen(engine.sync_engine, "checkout", refuse_closed)
     return engine
 
 

@@ -1,5 +1,6 @@
 """What the rule on relationships says of collections that nobody loaded: who reads them and how."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -55,11 +56,14 @@ async def a_response_reads_what_nobody_loaded(postgres):
         return str((await answered(sessions)).error)
 
 
-@pytest.mark.anyio
-async def test_a_relationship_in_a_response_model_is_a_500_unless_loaded(postgres):
+def test_a_relationship_in_a_response_model_is_a_500_unless_loaded(postgres):
     """The same endpoint answers when refresh() named the collection."""
-    async with database(postgres.asyncpg, order_of()) as (_, sessions):
-        unloaded, loaded = await answered(sessions), await answered(sessions, "notes")
+
+    async def answers():
+        async with database(postgres.asyncpg, order_of()) as (_, sessions):
+            return await answered(sessions), await answered(sessions, "notes")
+
+    unloaded, loaded = asyncio.run(answers())
 
     assert unloaded.status == 500
     assert (loaded.status, loaded.json()) == (200, {"id": 1, "notes": []})
@@ -81,30 +85,36 @@ class Entry(Lazy):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
 
 
-@pytest.mark.anyio
-async def test_a_load_on_access_raises_by_where_the_session_is(postgres):
+def test_a_load_on_access_raises_by_where_the_session_is(postgres):
     """MissingGreenlet in an open session, DetachedInstanceError after it: what a 500 quotes."""
-    async with database(postgres.asyncpg, Account(), base=Lazy) as (_, sessions):
-        async with sessions() as session:
-            account = await session.get(Account, 1)
-            with pytest.raises(MissingGreenlet, match="greenlet_spawn has not been called"):
+
+    async def read():
+        async with database(postgres.asyncpg, Account(), base=Lazy) as (_, sessions):
+            async with sessions() as session:
+                account = await session.get(Account, 1)
+                with pytest.raises(MissingGreenlet, match="greenlet_spawn has not been called"):
+                    _ = account.entries
+            with pytest.raises(DetachedInstanceError):
                 _ = account.entries
-        with pytest.raises(DetachedInstanceError):
-            _ = account.entries
+
+    asyncio.run(read())
 
 
-@pytest.mark.anyio
-async def test_the_forbidding_mapping_raises_after_the_session_too(postgres):
+def test_the_forbidding_mapping_raises_after_the_session_too(postgres):
     """The first pair's correct half loads nothing behind one's back, whatever the session does."""
-    half = correct(RULE, EXPLICIT)
-    stored = database(postgres.asyncpg, half.Comment(replies=[]), base=half.Base)
-    async with stored as (_, sessions):
-        async with sessions() as session:
-            comment = await session.get(half.Comment, 1)
-            with pytest.raises(InvalidRequestError):
+
+    async def read():
+        half = correct(RULE, EXPLICIT)
+        stored = database(postgres.asyncpg, half.Comment(replies=[]), base=half.Base)
+        async with stored as (_, sessions):
+            async with sessions() as session:
+                comment = await session.get(half.Comment, 1)
+                with pytest.raises(InvalidRequestError):
+                    _ = comment.replies
+            with pytest.raises(DetachedInstanceError):
                 _ = comment.replies
-        with pytest.raises(DetachedInstanceError):
-            _ = comment.replies
+
+    asyncio.run(read())
 
 
 USES = [
