@@ -54,7 +54,7 @@ class Readiness:
                 self.accepting = False
                 loop.call_later(seconds, server.handle_exit, signal.SIGTERM, None)
 
-            loop.add_signal_handler(signal.SIGTERM, drain)
+            signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(drain))
 
 
 class State(TypedDict):

@@ -207,3 +207,34 @@ async def a_socket_that_only_sends_outlives_its_client_and_holds_uvicorn():
         assert await servers["reads"].stopped()
         assert not await servers["sends"].stopped(0)
         assert "Waiting for" in servers["sends"].log()
+
+
+PLAIN = """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/readyz")
+async def ready() -> None: ...
+"""
+
+
+@confirms(PAGE, "a-shell-before-uvicorn", limit=60)
+async def a_shell_keeps_sigterm_to_itself_unless_it_execs():
+    """The script without `exec` ends alone, and its uvicorn serves on, not knowing of it."""
+    command = f"{sys.executable} -m uvicorn service:app --port {{port}}"
+    async with AsyncExitStack() as stack:
+        scripts = [f"true\n{exec_}{command}\n" for exec_ in ("", "exec ")]
+        calling, replaced = [
+            await stack.enter_async_context(serving(PLAIN, ["sh", "start.sh"], script=script))
+            for script in scripts
+        ]
+        for server in (calling, replaced):
+            server.terminate()
+        assert await replaced.stopped()
+        assert await calling.stopped(), "the shell"
+
+        assert "Shutting down" in replaced.log()
+        assert await status(calling) == 200
+        assert "Shutting down" not in calling.log()
