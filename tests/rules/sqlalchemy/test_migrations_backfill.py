@@ -1,15 +1,13 @@
 """What sqlalchemy/migrations promises of its backfill: every key, and no deadlock."""
 
-import functools
-
 import pytest
 from alembic import op
 from sqlalchemy import text
 
 from tests.harness import correct
-from tests.harness.judge import run
 from tests.observers.blocked import blocked, held_up, holding
 from tests.rules.sqlalchemy.alembic_project import project, upgrade, upgrading
+from tests.rules.sqlalchemy.driving import driven
 
 RULE = "sqlalchemy/migrations"
 ORDERS = """
@@ -26,16 +24,6 @@ KEYS = {
         "CASE n WHEN 0 THEN '00000000-0000-0000-0000-000000000000' ELSE gen_random_uuid() END",
     ),
 }
-
-
-def driven(test):
-    """Run a test in an event loop of its own, for ten seconds at most."""
-
-    @functools.wraps(test)
-    def drive(**fixtures):
-        run(test, 10, **fixtures)
-
-    return drive
 
 
 def fill():

@@ -8,11 +8,12 @@ from datetime import datetime
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.harness import confirms, correct, produces
+from tests.rules.sqlalchemy.driving import driven
 
 RULE = "sqlalchemy/migrations"
 
@@ -76,8 +77,8 @@ async def an_import_can_be_repeated_and_the_last_line_of_a_key_wins(postgres):
         assert sorted(await stored(session)) == [("a", 3), ("b", 1)]
 
 
-@confirms(RULE, "a-commit-per-chunk")
-async def an_import_can_go_in_chunks_of_one_transaction(postgres):
+@driven
+async def test_an_import_can_go_in_chunks_of_one_transaction(postgres):
     """Each chunk is loaded by the rule's import, and none is stored before the commit."""
     load = correct(RULE, "import").load
     async with items(postgres) as session:
@@ -90,8 +91,8 @@ async def an_import_can_go_in_chunks_of_one_transaction(postgres):
         assert sorted(await stored(session)) == [("a", 3), ("b", 2)]
 
 
-@confirms(RULE, "a-commit-per-chunk")
-async def an_import_can_be_repeated_in_a_test_that_rolls_back(postgres):
+@driven
+async def test_an_import_can_be_repeated_in_a_test_that_rolls_back(postgres):
     """In the outer transaction of a fixture, where a commit releases a savepoint."""
     load = correct(RULE, "import").load
     async with items(postgres) as made:
@@ -212,28 +213,6 @@ async def an_upsert_ignores_onupdate(postgres):
             found.append(await session.scalar(sa.select(Item.updated_at)) is not None)
 
     assert found == [False, True]
-
-
-@confirms(RULE, "a-commit-per-chunk")
-async def a_failure_leaves_the_chunks_before_it(postgres):
-    """Two chunks of three stay; in one transaction none does."""
-    chunks = [rows(10), rows(10, 10), rows(1, 20) + rows(1, 20)]
-
-    async def load(session, commit_each):
-        for chunk in chunks:
-            await session.execute(sa.insert(Item), chunk)
-            if commit_each:
-                await session.commit()
-
-    found = []
-    for commit_each in True, False:
-        async with items(postgres) as session:
-            with pytest.raises(IntegrityError):
-                await load(session, commit_each)
-            await session.rollback()
-            found.append(len(await stored(session)))
-
-    assert found == [20, 0]
 
 
 async def copy(session, count):

@@ -15,6 +15,7 @@ from tests.harness import confirms, correct, incorrect
 from tests.observers.blocked import held_up, holding
 from tests.observers.waiting import until
 from tests.rules.sqlalchemy.alembic_project import nothing, project, settled, upgrade, upgrading
+from tests.rules.sqlalchemy.driving import driven
 
 RULE = "sqlalchemy/migrations"
 ORDERS = "CREATE TABLE orders (id serial PRIMARY KEY, sku text, total int)"
@@ -71,7 +72,7 @@ async def share_of_time_blocked(postgres, run, seconds, count=1):
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # from 3.12, under xdist
-@confirms(RULE, "recurring-lock-timeouts")
+@confirms(RULE, "steps-that-cannot-run-twice")
 async def writers_pass_for_most_of_the_time(postgres):
     """At a fifth of the page's scale a tenth is lost, though two replicas want to migrate."""
     run = settled(pause=1.0, limit="100ms")
@@ -83,7 +84,7 @@ async def writers_pass_for_most_of_the_time(postgres):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-@confirms(RULE, "recurring-lock-timeouts", limit=50)
+@confirms(RULE, "steps-that-cannot-run-twice", limit=50)
 async def writers_pass_for_most_of_the_time_with_the_settings_of_the_page(postgres):
     """Half a second of six is lost; with two seconds and a pause of one, most of the time is."""
     run = correct(RULE, "sql-before-configure").run
@@ -96,8 +97,8 @@ async def writers_pass_for_most_of_the_time_with_the_settings_of_the_page(postgr
     assert taught < impatient / 2
 
 
-@confirms(RULE, "recurring-lock-timeouts")
-async def the_transaction_in_the_way_is_named(postgres):
+@driven
+async def test_the_transaction_in_the_way_is_named(postgres):
     """pg_blocking_pids of the waiting migration is the pid of the reader, who is idle."""
     postgres.execute(ORDERS)
     look = (
@@ -118,7 +119,7 @@ async def the_transaction_in_the_way_is_named(postgres):
         assert set(found) == {(reader.get_server_pid(), "idle in transaction")}
 
 
-@confirms(RULE, "recurring-lock-timeouts")
+@confirms(RULE, "steps-that-cannot-run-twice")
 async def a_transaction_that_stays_makes_the_migration_fail_in_the_end(postgres):
     """After the last try the lock timeout itself is raised."""
     postgres.execute(ORDERS)
@@ -254,7 +255,7 @@ async def the_revisions_before_are_not_repeated(postgres):
 @pytest.mark.parametrize("sqlstate", ["55P03", "40P01"])
 @confirms(RULE, "steps-that-cannot-run-twice")
 async def a_retry_has_the_lock_timeout_again(sqlstate, postgres):
-    """A revision that was cut short between SET and RESET leaves the next try no endless wait."""
+    """A revision that was cut short between the two SETs leaves the next try no endless wait."""
     limits = []
 
     def change():

@@ -5,14 +5,13 @@ import enum
 
 import pytest
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.exc import DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.harness import confirms
 from tests.observers.blocked import blocked, holding
-from tests.rules.sqlalchemy.alembic_project import project, upgrade
+from tests.rules.sqlalchemy.driving import driven
 
 RULE = "sqlalchemy/migrations"
 LONGER = "ALTER TABLE members ALTER nick TYPE varchar(60)"
@@ -85,8 +84,8 @@ class Service:
         return [each for each in await asyncio.gather(*work, return_exceptions=True) if each]
 
 
-@confirms(RULE, "stale-plans")
-async def a_longer_varchar_fails_requests_of_a_running_process_once(postgres):
+@driven
+async def test_a_longer_varchar_fails_requests_of_a_running_process_once(postgres):
     """Those under way fail, and not as a conflict worth a retry; all later ones do not."""
     async with Service(postgres) as service:
         postgres.execute(LONGER)
@@ -101,8 +100,8 @@ async def a_longer_varchar_fails_requests_of_a_running_process_once(postgres):
         assert [await service.requests() for _ in range(3)] == [[], [], []]
 
 
-@confirms(RULE, "stale-plans")
-async def a_repeated_unit_of_work_survives_it(postgres):
+@driven
+async def test_a_repeated_unit_of_work_survives_it(postgres):
     """Nothing fails when the class of the error decides."""
     async with Service(postgres) as service:
         postgres.execute(LONGER)
@@ -110,8 +109,8 @@ async def a_repeated_unit_of_work_survives_it(postgres):
         assert await service.requests(service.repeating) == []
 
 
-@confirms(RULE, "stale-plans")
-async def an_engine_without_that_cache_survives_it(postgres):
+@driven
+async def test_an_engine_without_that_cache_survives_it(postgres):
     """With prepared_statement_cache_size=0 nothing fails."""
     async with Service(postgres, prepared_statement_cache_size=0) as service:
         postgres.execute(LONGER)
@@ -119,8 +118,8 @@ async def an_engine_without_that_cache_survives_it(postgres):
         assert await service.requests() == []
 
 
-@confirms(RULE, "stale-plans")
-async def a_new_column_breaks_only_select_star(postgres):
+@driven
+async def test_a_new_column_breaks_only_select_star(postgres):
     """ADD COLUMN is not seen by a select of the model; SELECT * fails as after a new type."""
     found = []
     for statement in SELECT, sa.text("SELECT * FROM members"):
@@ -134,7 +133,7 @@ async def a_new_column_breaks_only_select_star(postgres):
     assert all(of_the_star)
 
 
-@confirms(RULE, "new-enum-values")
+@confirms(RULE, "one-release-for-all-steps")
 async def one_row_with_an_unknown_value_fails_the_whole_query(postgres):
     """The old release cannot read even the rows that it knows."""
     async with Service(postgres) as service:
@@ -144,28 +143,6 @@ async def one_row_with_an_unknown_value_fails_the_whole_query(postgres):
 
         with pytest.raises(LookupError, match="'paid' is not among the defined enum values"):
             await service.request()
-
-
-@confirms(RULE, "new-enum-values")
-async def a_new_value_cannot_be_used_in_its_transaction(postgres):
-    """In an autocommit block it can."""
-    postgres.execute("CREATE TYPE state AS ENUM ('new')")
-    use = "CREATE TABLE members (state state DEFAULT 'paid')"
-
-    def at_once():
-        op.execute("ALTER TYPE state ADD VALUE 'paid'")
-        op.execute(use)
-
-    def apart():
-        with op.get_context().autocommit_block():
-            op.execute("ALTER TYPE state ADD VALUE IF NOT EXISTS 'paid'")
-        op.execute(use)
-
-    with pytest.raises(DBAPIError, match="unsafe use of new value"):
-        await upgrade(project(postgres, at_once))
-
-    await upgrade(project(postgres, apart))
-    assert postgres.execute("SELECT to_regclass('members')") == [("members",)]
 
 
 @confirms(RULE, "one-release-for-all-steps")

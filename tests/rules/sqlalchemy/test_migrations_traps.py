@@ -54,7 +54,7 @@ def valid_indexes(postgres):
     return [valid for (valid,) in postgres.execute(query)]
 
 
-@confirms(RULE, "recurring-lock-timeouts")
+@confirms(RULE, "steps-that-cannot-run-twice")
 async def a_writer_passes_while_a_reader_is_open_and_the_migration_is_tried_again(postgres):
     """Without a lock timeout the writer waits for the reader; with it, only the migration does."""
     postgres.execute(ORDERS)
