@@ -15,7 +15,7 @@ def report() -> Report:
 
 
 def test_nothing_is_wrong(report: Report) -> None:
-    """Every pair is proven, every claim confirmed, every symptom produced, nothing is stale."""
+    """Every pair is proven, every claim confirmed, every error text produced, nothing is stale."""
     complaints = [
         f"{each.path.relative_to(ROOT)}:{each.line}: {each.message}; {each.hint}"
         for each in report.findings

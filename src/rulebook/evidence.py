@@ -124,11 +124,6 @@ def match(
         "produces": {
             (f"errors/{entry.category}", entry.fragment): (entry.path, entry.line)
             for entry in entries
-        }
-        | {
-            (page.id, symptom): (page.path, page.meta_lines["symptoms"])
-            for page in pages.values()
-            for symptom in page.symptoms
         },
     }
     missing = {

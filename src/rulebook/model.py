@@ -108,9 +108,5 @@ class Page:
         return tuple(half for pair in self.pairs for half in pair.halves)
 
     @property
-    def symptoms(self) -> tuple[str, ...]:
-        return tuple(self.meta.get("symptoms") or ())
-
-    @property
     def body(self) -> str:
         return "\n".join(self.text.split("\n")[self.body_line - 1 :])

@@ -10,7 +10,6 @@ impact: MEDIUM
 impactDescription: one clause that an operator would recognise
 tags: [{category}]
 when: code does what this rule is about
-symptoms: ["an error text that a test produces"]
 requires: {{python: ">=3.11"}}
 ---
 

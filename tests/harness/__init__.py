@@ -1,4 +1,4 @@
-"""How a test speaks about a rule: it proves a pair, confirms a claim, produces a symptom."""
+"""How a test speaks about a rule: it proves a pair, it confirms a claim."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from rulebook.model import Page, Pair
 from rulebook.parse import read_page, read_rules
 from tests.harness.judge import judge, run
 
-__all__ = ["ROOT", "confirms", "correct", "incorrect", "pages", "pair_of", "produces", "proves"]
+__all__ = ["ROOT", "confirms", "correct", "incorrect", "pages", "pair_of", "proves"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,22 +84,6 @@ def confirms(page: str, *claims: str, limit: float = 10) -> Callable[[Callable[.
             run(confirm, limit, **fixtures)
 
         return _collected(test, confirm)
-
-    return decorate
-
-
-def produces(page: str, symptom: str, *, limit: float = 10) -> Callable[[Callable[..., Any]], Any]:
-    """Mark a test as producing a symptom: it returns a text a library wrote, which holds it."""
-
-    def decorate(produce: Callable[..., Any]) -> Any:
-        def test(**fixtures: Any) -> None:
-            assert symptom in pages()[page].symptoms
-
-            text = run(produce, limit, **fixtures)
-
-            assert symptom in text
-
-        return pytest.mark.filterwarnings("ignore")(_collected(test, produce))
 
     return decorate
 

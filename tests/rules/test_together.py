@@ -23,7 +23,6 @@ from tests.rules.assembled import ORIGIN, Passing, alias, cleanup, make_api, ser
 from tests.rules.fastapi.test_dependencies_tokens import token
 from tests.servers.http import CountingServer
 
-COUNT = sa.text("SELECT count(*) FROM stock")
 INSERT = sa.text("INSERT INTO stock VALUES ('nut')")
 # COMMIT fails the first time, as a serialization failure does; a sequence is not rolled back.
 CONFLICT = """

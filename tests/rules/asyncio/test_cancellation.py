@@ -10,7 +10,7 @@ import warnings
 import anyio
 import pytest
 
-from tests.harness import incorrect, produces, proves
+from tests.harness import incorrect, proves
 from tests.observers.canceller import cancelled_at, each_point
 from tests.observers.waiting import reached, turns
 
@@ -211,57 +211,3 @@ def _next(reports, process):
     """The next report, or None when the process ended without one."""
     multiprocessing.connection.wait([reports, process.sentinel], timeout=5)
     return reports.recv() if reports.poll() else None
-
-
-def reports_of(main):
-    """Run `main` to its end; return what asyncio's exception handler was told."""
-    reports = []
-
-    async def reporting():
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: reports.append(context))
-        await main()
-        gc.collect()
-        await turns()
-
-    asyncio.run(reporting())
-    return "\n".join(f"{report['message']} {report.get('exception')!r}" for report in reports)
-
-
-async def cancel_a_shielded_wait():
-    """Cancel the caller of a shield over work that only the shield refers to."""
-    shielding = asyncio.Event()
-
-    async def save():
-        shielding.set()
-        await asyncio.get_running_loop().create_future()
-
-    async def call():
-        await asyncio.shield(save())
-
-    caller = asyncio.create_task(call())
-    await reached(shielding, caller)
-    caller.cancel()
-    await asyncio.wait({caller})
-
-
-@produces(RULE, "Task was destroyed but it is pending")
-def a_shielded_task_is_collected():
-    """Once its caller is cancelled, a shielded task is collected while it is pending."""
-    return reports_of(cancel_a_shielded_wait)
-
-
-@produces(RULE, "Attempted to exit cancel scope in a different task")
-def a_generator_with_a_scope_is_closed_by_another_task():
-    """A generator left open inside an anyio scope fails to leave it where it is closed."""
-    first = incorrect(RULE, "async-generators").first
-
-    async def rows():
-        with anyio.move_on_after(60):
-            yield "apple"
-
-    async def main():
-        assert await first(rows()) == "apple"
-        await turns()
-
-    return reports_of(main)

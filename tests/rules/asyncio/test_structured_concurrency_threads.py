@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from tests.harness import confirms, correct, produces
+from tests.harness import confirms, correct
 from tests.observers.asgi import request
 from tests.observers.loop_lag import loop_lag
 from tests.observers.waiting import reached, turns, until
@@ -158,47 +158,6 @@ async def contend(lock, tasks):
             await asyncio.sleep(0)
 
     await asyncio.gather(*(use() for _ in range(tasks)))
-
-
-@produces(
-    "asyncio/structured-concurrency", "asyncio.run() cannot be called from a running event loop"
-)
-async def a_coroutine_run_beneath_a_loop():
-    """The text of the error that asyncio.run raises on a loop."""
-    coroutine = asyncio.sleep(0)
-    with pytest.raises(RuntimeError) as caught:
-        asyncio.run(coroutine)
-    coroutine.close()
-    return str(caught.value)
-
-
-@produces("asyncio/structured-concurrency", "is bound to a different event loop")
-def a_lock_wanted_in_two_loops():
-    """The text of the error of a primitive that two loops share."""
-    lock = asyncio.Lock()
-    asyncio.run(contend(lock, tasks=2))
-    with pytest.raises(RuntimeError) as caught:
-        asyncio.run(contend(lock, tasks=2))
-    return str(caught.value)
-
-
-@produces("asyncio/structured-concurrency", "attached to a different loop")
-def a_connection_used_in_a_second_loop(postgres):
-    """The text that a connection of one loop raises in the next."""
-
-    async def query():
-        return await connection.fetchval("SELECT 1")
-
-    # The first loop stands still: reading one connection from two threads may crash CPython.
-    with asyncio.Runner() as first:
-        connection = first.run(asyncpg.connect(postgres.url))
-        try:
-            assert first.run(query()) == 1
-            with pytest.raises(RuntimeError) as caught:
-                asyncio.run(query())
-        finally:
-            connection.terminate()
-    return str(caught.value)
 
 
 @confirms("asyncio/structured-concurrency", "sync-handler-made-async")

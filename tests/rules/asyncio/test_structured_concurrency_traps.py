@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.harness import confirms, correct, produces
+from tests.harness import confirms, correct
 from tests.harness.interpreters import run_on
 
 
@@ -182,14 +182,6 @@ async def a_generator_shared_by_workers_raises_once_it_suspends():
         for _ in range(2):
             group.create_task(worker(queue))
     assert sorted(seen) == list(range(6))
-
-
-@produces("asyncio/structured-concurrency", "asynchronous generator is already running")
-async def two_workers_over_one_generator():
-    """The text of the error a second reader gets."""
-    with pytest.raises(ExceptionGroup) as caught:
-        await share(numbers(suspend=True), asyncio.sleep)
-    return repr(caught.value.exceptions)
 
 
 SHUTDOWN = """

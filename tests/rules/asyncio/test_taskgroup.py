@@ -6,7 +6,7 @@ import weakref
 
 from fastapi import FastAPI, HTTPException
 
-from tests.harness import confirms, correct, incorrect, produces, proves
+from tests.harness import confirms, correct, incorrect, proves
 from tests.observers.asgi import request
 from tests.observers.waiting import reached, turns
 from tests.rules.asyncio.test_taskgroup_traps import answer, fail
@@ -164,35 +164,3 @@ async def an_http_exception_or_a_timeout_in_a_load_stays_in_the_group():
             seen.append({type(each) for each in group.exceptions})
 
     assert seen == [{HTTPException, half.NotFound}, {TimeoutError, half.NotFound}]
-
-
-@produces(RULE, "unhandled errors in a TaskGroup")
-async def the_first_line_of_a_group():
-    """What a TaskGroup raises when a child failed."""
-    half = incorrect(RULE, SPLIT)
-    try:
-        await half.load_all(5, fail(half.NotFound()))
-    except ExceptionGroup as group:
-        return str(group)
-
-
-@produces(RULE, "Task was destroyed but it is pending")
-async def a_collected_task_is_reported(caplog):
-    """What asyncio logs when a task without an owner is collected half done."""
-
-    async def waiting():
-        await asyncio.get_running_loop().create_future()
-
-    incorrect(RULE, "own-background-tasks").spawn(waiting())
-    await turns()
-    gc.collect()
-    return caplog.text
-
-
-@produces(RULE, "Task exception was never retrieved")
-async def an_unread_error_is_reported_late(caplog):
-    """What asyncio logs when a failed task that nobody read is collected."""
-    incorrect(RULE, "own-background-tasks").spawn(fail(ValueError()))
-    await turns()
-    gc.collect()
-    return caplog.text

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from tests.harness import confirms, produces
+from tests.harness import confirms
 from tests.observers.waiting import turns
 
 RULE = "asyncio/taskgroup"
@@ -70,12 +70,6 @@ def what_except_star_does_not_allow():
     assert None not in map(why_not_python, illegal)
     with pytest.raises(TypeError):
         exec("try: raise OSError\nexcept* ExceptionGroup: pass")  # noqa: S102
-
-
-@produces(RULE, "cannot appear in an except* block")
-def the_compiler_refuses_return():
-    """What the compiler says of a return in an except* block."""
-    return why_not_python("def g():\n    try: f()\n    except* OSError: return")
 
 
 @confirms(RULE, "except-around-a-group")

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
-from tests.harness import correct, incorrect, produces, proves
+from tests.harness import correct, incorrect, proves
 from tests.observers.asgi import request
 from tests.observers.failing_commit import refuse_commit
 from tests.servers.postgres import Database
@@ -118,65 +118,3 @@ async def a_secret_shows_in_text_about_settings(half, monkeypatch, tmp_path):
     signs = {key in written, key in repr(missing.value), "hunter2" in repr(settings)}
     assert len(signs) == 1, "the signs disagree"
     return signs.pop()
-
-
-@produces(RULE, "Caught handled exception, but response already started")
-async def a_commit_that_fails_after_the_response_is_logged(postgres):
-    """An exception handler for the failed COMMIT comes too late, and the server logs that."""
-    app = shop(incorrect(RULE, "one-session-alias"))
-
-    @app.exception_handler(IntegrityError)
-    async def conflict(request: Request, error: Exception) -> Response:
-        return Response(status_code=409)
-
-    async with orders(postgres) as (_, sessions):
-        postgres.execute(refuse_commit("orders"))
-        late = await request(app, "/orders?sku=a", "POST", state={"sessions": sessions})
-
-    assert late.status == 201
-    return str(late.error)
-
-
-@produces(RULE, "The garbage collector is trying to clean up non-checked-in connection")
-async def a_function_scoped_session_in_a_stream_is_left_to_the_collector(postgres, caplog):
-    """A stream reopens the session its dependency has closed, and SQLAlchemy reports the leak."""
-    Session = correct(RULE, "one-session-alias").Session  # noqa: N806 - an alias of a type
-    app = FastAPI()
-
-    @app.get("/export")
-    async def export(session: Session) -> StreamingResponse:
-        async def lines() -> AsyncIterator[str]:
-            for sku in await session.scalars(text("SELECT sku FROM orders")):
-                yield sku
-
-        return StreamingResponse(lines())
-
-    async with orders(postgres) as (_, sessions):
-        postgres.execute("INSERT INTO orders (sku) VALUES ('a')")
-        exchange = await request(app, "/export", state={"sessions": sessions})
-        assert (exchange.body, exchange.error) == (b"a", None)
-        with caplog.at_level(logging.ERROR, "sqlalchemy.pool"):
-            gc.collect()
-    return caplog.text
-
-
-async def swallow() -> AsyncIterator[None]:
-    """A dependency that forgets the exception of the request."""
-    try:
-        yield
-    except Exception:  # noqa: S110 - the mistake under test
-        pass
-
-
-@produces(RULE, "cannot access local variable 'response'")
-async def a_swallowed_exception_is_a_missing_variable_in_function_scope():
-    """In function scope FastAPI itself stumbles over the response that is not there."""
-    app = FastAPI()
-
-    @app.get("/", dependencies=[Depends(swallow, scope="function")])
-    async def missing() -> None:
-        raise HTTPException(404)
-
-    exchange = await request(app)
-    assert exchange.status == 500
-    return str(exchange.error)

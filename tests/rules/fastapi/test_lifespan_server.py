@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
-from tests.harness import confirms, produces
+from tests.harness import confirms
 from tests.observers.waiting import until
 from tests.servers.uvicorn import uvicorn
 
@@ -126,12 +126,6 @@ def only_a_limit_ends_a_server_with_a_stream():
     """Without it the process stays as long as its client, and outlives one with it."""
     assert outcome().outlived
     assert outcome().let_go
-
-
-@produces(PAGE, "Waiting for connections to close.", limit=30)
-def a_server_waits_for_its_clients():
-    """Return the log of a server without a limit."""
-    return outcome().without_limit
 
 
 @confirms(PAGE, "streams-outlive-the-shutdown", "background-tasks-lost-quietly", limit=30)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from starlette.background import BackgroundTask
 
-from tests.harness import confirms, pages, produces
+from tests.harness import confirms, pages
 from tests.observers.asgi import request, running
 
 PAGE = "fastapi/lifespan"
@@ -122,17 +122,15 @@ def a_test_client_starts_the_lifespan_only_in_with():
 
 
 @confirms(PAGE, "tests-without-a-lifespan")
-@produces(PAGE, "'State' object has no attribute")
 async def an_asgi_transport_starts_no_lifespan():
-    """Return the error of a route that reads what was never yielded."""
+    """A route that reads what was never yielded fails, and the lifespan did not run."""
     log = []
     transport = httpx2.ASGITransport(reader(log))
 
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-        with pytest.raises(AttributeError) as caught:
+        with pytest.raises(AttributeError):
             await client.get("/")
     assert log == []
-    return str(caught.value)
 
 
 @confirms(PAGE, "background-tasks-lost-quietly")

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.harness import confirms, produces
+from tests.harness import confirms
 from tests.servers.uvicorn import Server, uvicorn
 
 TWICE = """
@@ -159,9 +159,3 @@ async def an_unguarded_middleware_costs_the_lifespan_and_nothing_else():
 
     assert RAN not in log
     assert "token=hunter2" in log
-
-
-@produces("fastapi/middleware", "ASGI 'lifespan' protocol appears unsupported", limit=40)
-async def uvicorn_takes_the_crash_of_a_middleware_for_an_application_without_a_lifespan():
-    """The only trace of a lifespan that did not run is a line at level INFO."""
-    return await log_unguarded()

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from tests.harness import incorrect, produces, proves
+from tests.harness import incorrect, proves
 from tests.observers.asgi import request, running
 from tests.observers.blocked import holding
 from tests.observers.connections import backends, falls_to
@@ -130,47 +130,3 @@ async def the_next_request_is_still_that_tenant(half, postgres):
             return list(await session.scalars(mine)) == ["a"]
     finally:
         await engine.dispose()
-
-
-@produces(RULE, 'prepared statement "__asyncpg_stmt_')
-async def a_cached_statement_is_missing_on_another_server(postgres):
-    """The second transaction runs on a server where the first prepared nothing."""
-    engine = incorrect(RULE, "pgbouncer-in-transaction-mode").build_engine
-    with pgbouncer(postgres, default_pool_size=2) as pooled:
-        pool = engine(pooled.asyncpg)
-        async with pool.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-        async with holding(pooled.url, "SELECT 1"), pool.connect() as connection:
-            with pytest.raises(DBAPIError) as caught:
-                await connection.execute(text("SELECT 1"))
-        await pool.dispose()
-    return str(caught.value)
-
-
-@produces(RULE, "unsupported startup parameter")
-async def a_setting_is_refused_by_the_pooler(postgres):
-    """A statement_timeout in the startup packet, through PgBouncer."""
-    settings = {"server_settings": {"statement_timeout": "10000"}}
-    with pgbouncer(postgres) as pooled:
-        engine = create_async_engine(pooled.asyncpg, connect_args=settings)
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - the text is what matters
-            await engine.connect()
-        await engine.dispose()
-    return str(caught.value)
-
-
-@produces(RULE, "attached to a different loop")
-def an_engine_moves_to_another_loop(postgres):
-    """A connection made in one loop is taken from the pool in another."""
-    engine = create_async_engine(postgres.asyncpg)
-
-    async def query():
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-
-    with asyncio.Runner() as first, asyncio.Runner() as second:
-        first.run(query())
-        with pytest.raises(RuntimeError) as caught:
-            second.run(query())
-        first.run(engine.dispose())
-    return str(caught.value)

@@ -61,18 +61,21 @@ async def only_the_role_brings_a_timeout(postgres):
 
 
 @confirms(RULE, "state-across-pgbouncer")
-async def a_session_lock_excludes_nobody(postgres):
-    """Two clients hold one exclusive lock; taken in the transaction, it keeps the second out."""
+async def a_session_lock_is_shared_on_its_server(postgres):
+    """The next client has it, one on another server has not; in transactions it excludes both."""
     with pgbouncer(postgres, default_pool_size=2) as pooled:
         async with clients(pooled.url, pooled.url) as (one, two):
             await one.execute("SELECT pg_advisory_lock(1)")
             by_session = await two.fetchval("SELECT pg_try_advisory_lock(1)")
+            async with one.transaction():
+                await one.execute("SELECT pg_advisory_lock(1)")  # it has the same server
+                elsewhere = await two.fetchval("SELECT pg_try_advisory_lock(1)")
 
             async with one.transaction(), two.transaction():
                 await one.execute("SELECT pg_advisory_xact_lock(2)")
                 by_transaction = await two.fetchval("SELECT pg_try_advisory_xact_lock(2)")
 
-    assert (by_session, by_transaction) == (True, False)
+    assert (by_session, elsewhere, by_transaction) == (True, False, False)
 
 
 @confirms(RULE, "listen-in-a-pool")

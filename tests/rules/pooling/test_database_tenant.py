@@ -99,11 +99,11 @@ def policy(postgres):
         postgres.execute(f"DROP OWNED BY {owner}, {other} CASCADE; DROP ROLE {owner}, {other}")
 
 
-async def seen_by(postgres, settings):
+async def seen_by(postgres, settings, table="orders"):
     """What alice's session reads where the service connects with these settings."""
     async with session_of(postgres, connect_args={"server_settings": settings}) as session:
         await use_tenant()(session, "alice")
-        return list(await session.scalars(text("SELECT sku FROM orders ORDER BY sku")))
+        return list(await session.scalars(text(f"SELECT sku FROM {table} ORDER BY sku")))
 
 
 @confirms(RULE, "row-level-security-for-the-owner")
@@ -117,6 +117,34 @@ async def a_policy_binds_no_owner_and_no_superuser(postgres):
 
     assert enabled == {"owner": ["a", "b"], "other": ["a"], "superuser": ["a", "b"]}
     assert forced == {"owner": ["a"], "other": ["a"], "superuser": ["a", "b"]}
+
+
+@confirms(RULE, "row-level-security-for-the-owner")
+async def a_policy_binds_no_member_no_bypass_and_no_reader_of_the_owners_view(postgres):
+    """FORCE binds the member and the view, and an UPDATE of the owner's without a tenant."""
+    update = text("UPDATE orders SET sku = sku RETURNING sku")
+    found = []
+    with policy(postgres) as (owner, other):
+        postgres.execute(f"""
+            CREATE VIEW listed AS SELECT * FROM orders; ALTER VIEW listed OWNER TO {owner};
+            GRANT SELECT ON listed TO {other}
+        """)
+        for force in "NO FORCE", "FORCE":
+            postgres.execute(f"ALTER TABLE orders {force} ROW LEVEL SECURITY")
+            postgres.execute(f"ALTER ROLE {other} BYPASSRLS")
+            bypass = await seen_by(postgres, {"role": other})
+            postgres.execute(f"ALTER ROLE {other} NOBYPASSRLS")
+            view = await seen_by(postgres, {"role": other}, "listed")
+            postgres.execute(f"GRANT {owner} TO {other}")
+            member = await seen_by(postgres, {"role": other})
+            postgres.execute(f"REVOKE {owner} FROM {other}")
+            async with session_of(
+                postgres, connect_args={"server_settings": {"role": owner}}
+            ) as session:
+                backfill = list(await session.scalars(update))
+            found.append((bypass, view, member, len(backfill)))
+
+    assert found == [(["a", "b"], ["a", "b"], ["a", "b"], 2), (["a", "b"], ["a"], ["a"], 0)]
 
 
 @confirms(RULE, "state-across-requests")

@@ -83,6 +83,26 @@ async def tasks_with_sessions_of_their_own_wait_too(postgres):
     assert any(isinstance(each, sqlalchemy.exc.TimeoutError) for each in answers)
 
 
+@confirms(RULE, "nested-checkout")
+@pytest.mark.parametrize(("part", "passes"), [(2, False), (3, True)])
+async def three_levels_need_a_third_of_the_pool(part, passes, postgres):
+    """Half of six take all six for two levels and wait for the third; a third of them does not."""
+    options = {"pool_size": 6, "max_overflow": 0, "pool_timeout": 5 if passes else 0.3}
+    slots, crowd = asyncio.Semaphore(6 // part), asyncio.Barrier(6 // part)
+    async with engine_of(postgres.asyncpg, **options) as engine:
+
+        async def handle():
+            async with slots, engine.connect() as first, engine.connect() as second:
+                await first.execute(SELECT)
+                await second.execute(SELECT)
+                await crowd.wait()
+                return await query(engine)
+
+        answers = await asyncio.gather(*(handle() for _ in range(6)), return_exceptions=True)
+
+    assert (answers == [1] * 6) is passes
+
+
 @confirms(RULE, "which-timeout")
 @pytest.mark.parametrize(
     ("arguments", "error", "sqlstate", "kept"),

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from fastapi import Depends, FastAPI
 
-from tests.harness import produces, proves
+from tests.harness import proves
 from tests.observers.asgi import request, running
 from tests.observers.hasty import Hasty
 from tests.observers.waiting import until
@@ -177,48 +177,3 @@ async def retries_repeat_effects_and_overrun(half):
     everything = {"charges twice", "empties", "follows", "hurries", "deadlines add up", "leaks"}
     assert symptoms in (set(), everything | {"in step"})
     return bool(symptoms)
-
-
-@produces(PAGE, "Server disconnected")
-async def a_post_on_a_stale_connection_fails():
-    """What aiohttp says when the server had already closed the connection it reused."""
-    async with CountingServer(idle=0.02) as upstream, aiohttp.ClientSession() as http:
-        async with http.post(upstream.url) as response:
-            await response.read()
-        assert await until(lambda: upstream.dropped == 1)
-
-        with pytest.raises(aiohttp.ClientError) as caught:
-            await http.post(upstream.url)
-        return str(caught.value)
-
-
-@produces(PAGE, "Connection timeout to host")
-async def a_full_pool_blames_the_host():
-    """What `connect=` says of a host that answers at once, while the pool is full."""
-    release = asyncio.Event()
-
-    async def script(seen):
-        await release.wait()
-        return Answer()
-
-    async with (
-        CountingServer(script) as upstream,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-    ):
-        holder = asyncio.create_task(http.get(upstream.url))
-        assert await until(lambda: upstream.requests)
-
-        with pytest.raises(aiohttp.ConnectionTimeoutError) as caught:
-            await http.get(upstream.url, timeout=aiohttp.ClientTimeout(connect=0.05))
-        release.set()
-        (await holder).release()
-        return str(caught.value)
-
-
-@produces(PAGE, "CERTIFICATE_VERIFY_FAILED")
-async def a_private_ca_is_not_trusted(ca):
-    """What tempts people to switch verification off."""
-    async with CountingServer(tls=ca.server()) as upstream, aiohttp.ClientSession() as http:
-        with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
-            await http.get(upstream.url)
-        return str(caught.value)

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from multidict import CIMultiDict
 
-from tests.harness import correct
+from tests.harness import confirms, correct
 from tests.harness.judge import run
 from tests.observers.canceller import each_point
 from tests.observers.hasty import Hasty
@@ -64,6 +64,20 @@ async def test_methods_and_keys_in_any_case(method, headers, attempts, half):
         assert await half.call(http, method, upstream.url, headers=headers) == (503, b"ok")
 
     assert len(upstream.requests) == attempts
+
+
+@confirms(PAGE, "raise-for-status")
+async def a_session_that_raises_ends_call_at_the_first_503():
+    """One attempt and its error, where a plain session makes three and returns the answer."""
+    call = correct(PAGE, "retry-what-may-run-twice").call
+    async with (
+        CountingServer(busy()) as upstream,
+        aiohttp.ClientSession(raise_for_status=True) as http,
+    ):
+        with pytest.raises(aiohttp.ClientResponseError, match="503"):
+            await call(http, "GET", upstream.url)
+
+    assert len(upstream.requests) == 1
 
 
 @looped

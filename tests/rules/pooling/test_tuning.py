@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tests.harness import confirms, correct, incorrect, produces, proves
+from tests.harness import confirms, correct, incorrect, proves
 from tests.observers.asgi import Exchange, request
 from tests.observers.checkouts import Checkouts, checkouts
 from tests.observers.waiting import until
@@ -213,29 +213,3 @@ async def requests_run_after_their_clients_have_left(postgres):
     assert default == 30
     assert await ran_too_late(0.2, pool_timeout=default) == 3
     assert await ran_too_late(5, pool_timeout=0.05) == 0
-
-
-@produces(RULE, "QueuePool limit of size")
-async def a_pool_that_gives_up(postgres):
-    """SQLAlchemy names the limits of the pool that had no connection in time."""
-    refused = await asked_of_a_full_pool(incorrect(RULE, FULL), postgres.asyncpg)
-
-    assert isinstance(refused.error, PoolTimeout)
-    assert not isinstance(refused.error, TimeoutError | DBAPIError)
-    return str(refused.error)
-
-
-@produces(RULE, "could not serialize access due to")
-async def two_transactions_that_update_one_row(postgres):
-    """PostgreSQL refuses the second update of a row that another transaction changed."""
-    postgres.execute("CREATE TABLE counters (n int); INSERT INTO counters VALUES (0)")
-    async with (
-        pool(postgres.asyncpg, 1, isolation_level="REPEATABLE READ") as (engine, _),
-        engine.connect() as connection,
-    ):
-        await connection.execute(text("SELECT n FROM counters"))
-        await asyncio.to_thread(postgres.execute, "UPDATE counters SET n = 1")
-        with pytest.raises(DBAPIError) as caught:
-            await connection.execute(text("UPDATE counters SET n = 2"))
-    assert caught.value.orig.sqlstate == "40001"
-    return str(caught.value)

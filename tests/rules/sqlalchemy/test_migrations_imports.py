@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.harness import confirms, correct, produces
+from tests.harness import confirms, correct
 from tests.rules.sqlalchemy.driving import driven
 
 RULE = "sqlalchemy/migrations"
@@ -171,15 +171,6 @@ def merge(statement, **extra):
     return statement.on_conflict_do_update(
         index_elements=[Item.sku], set_={"price": statement.excluded.price, **extra}
     )
-
-
-@produces(RULE, "ON CONFLICT DO UPDATE command cannot affect row a second time")
-async def one_key_twice(postgres):
-    """An upsert of one VALUES list that holds a key twice."""
-    async with items(postgres) as session:
-        with pytest.raises(DBAPIError) as caught:
-            await session.execute(merge(upsert(Item).values(rows(1) + rows(1))))
-    return str(caught.value)
 
 
 @confirms(RULE, "one-values-list", limit=40)

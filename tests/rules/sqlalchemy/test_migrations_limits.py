@@ -1,7 +1,5 @@
 """What sqlalchemy/migrations promises of the limit, of a repeated revision, and of PgBouncer."""
 
-import asyncio
-
 import pytest
 import sqlalchemy as sa
 from alembic import op
@@ -9,8 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from tests.harness import confirms, correct
-from tests.observers.blocked import holding
-from tests.rules.sqlalchemy.alembic_project import project, settled, upgrade, upgrading
+from tests.rules.sqlalchemy.alembic_project import project, upgrade
 from tests.servers.pgbouncer import pgbouncer
 
 RULE = "sqlalchemy/migrations"

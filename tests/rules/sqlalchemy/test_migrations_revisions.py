@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from tests.harness import confirms
 from tests.observers.blocked import blocked, holding
-from tests.rules.sqlalchemy.alembic_project import HERE, project, upgrade
+from tests.rules.sqlalchemy.alembic_project import HERE, Step, project, upgrade
 
 RULE = "sqlalchemy/migrations"
 
@@ -167,7 +167,7 @@ async def a_model_asks_for_the_column_of_a_later_revision(postgres):
 
 @confirms(RULE, "sqlite-batch-mode")
 async def recreating_the_parent_deletes_the_children(tmp_path):
-    """The upgrade ends well, and with foreign keys on the children are gone."""
+    """With foreign keys on the children are gone after a change of type, not after a new column."""
 
     def first():
         op.execute("CREATE TABLE parents (id integer PRIMARY KEY, name varchar(5))")
@@ -175,11 +175,15 @@ async def recreating_the_parent_deletes_the_children(tmp_path):
         op.execute("INSERT INTO parents VALUES (1, 'a')")
         op.execute("INSERT INTO children VALUES (1)")
 
-    def second():
+    def widen():
         with op.batch_alter_table("parents") as batch:
             batch.alter_column("name", type_=sa.String(50))
 
-    async def children(name: str, foreign_keys: str) -> int:
+    def add():
+        with op.batch_alter_table("parents") as batch:
+            batch.add_column(sa.Column("note", sa.String))
+
+    async def children(name: str, second: Step, foreign_keys: str) -> int:
         async def run(url, migrate):
             engine = create_async_engine(url)
             async with engine.connect() as connection:
@@ -194,8 +198,9 @@ async def recreating_the_parent_deletes_the_children(tmp_path):
         connection.close()
         return count
 
-    assert await children("on", "ON") == 0
-    assert await children("off", "OFF") == 1
+    assert await children("on", widen, "ON") == 0
+    assert await children("off", widen, "OFF") == 1
+    assert await children("added", add, "ON") == 1
 
 
 @confirms(RULE, "no-stairway-in-ci")

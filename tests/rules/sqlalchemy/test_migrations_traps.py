@@ -11,7 +11,7 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.harness import confirms, correct, produces
+from tests.harness import confirms, correct
 from tests.observers.blocked import blocked, held_up, holding
 from tests.observers.waiting import until
 from tests.rules.sqlalchemy.alembic_project import project, upgrade, upgrading
@@ -79,20 +79,6 @@ async def a_writer_passes_while_a_reader_is_open_and_the_migration_is_tried_agai
         await migration
 
     assert valid_indexes(postgres) == [True]
-
-
-@produces(RULE, "canceling statement due to lock timeout")
-async def a_migration_that_waits_too_long(postgres):
-    """A busy table makes a migration with a lock timeout fail."""
-    postgres.execute(ORDERS)
-
-    def change():
-        op.execute("ALTER TABLE orders ADD COLUMN note text")
-
-    async with holding(postgres.url, "SELECT * FROM orders"):
-        with pytest.raises(DBAPIError) as caught:
-            await upgrade(project(postgres, change, run=hurried))
-    return str(caught.value)
 
 
 @confirms(RULE, "other-advisory-locks")

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 
-from tests.harness import correct, produces, proves
+from tests.harness import correct, proves
 from tests.observers.statements import statements
 
 RULE = "sqlalchemy/relationships"
@@ -141,28 +141,3 @@ async def walk(sessions: Sessions, page: Any, query: Any) -> AsyncGenerator[list
         yield found
         last = found[-1].placed, found[-1].id
     raise AssertionError("the pages do not end")
-
-
-@produces(RULE, "is not available due to lazy='raise_on_sql'")
-async def a_collection_that_no_query_loaded_cannot_be_read(postgres):
-    """The correct mapping refuses to load on access."""
-    half = correct(RULE, EXPLICIT)
-    row = half.Comment(replies=[])
-    stored = database(postgres.asyncpg, row, base=half.Base)
-    async with stored as (_, sessions), sessions() as session:
-        comment = await session.get(half.Comment, 1)
-        with pytest.raises(InvalidRequestError) as caught:
-            _ = comment.replies
-
-    return str(caught.value)
-
-
-@produces(RULE, "The unique() method must be invoked")
-async def a_joined_collection_cannot_be_read_as_rows(postgres):
-    """all() on a joinedload of a collection asks for unique()."""
-    async with database(postgres.asyncpg, order_of("a")) as (_, sessions), sessions() as session:
-        result = await session.scalars(select(Order).options(joinedload(Order.lines)))
-        with pytest.raises(InvalidRequestError) as caught:
-            result.all()
-
-    return str(caught.value)

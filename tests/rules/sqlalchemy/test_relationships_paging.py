@@ -90,20 +90,6 @@ async def a_walk_loses_rows_by_a_column_with_null(postgres):
     assert [order.placed for found in oldest for order in found] == list(range(20))
 
 
-def mixed(query, at, key, last):
-    """Newest first, and by key within the same moment, as the rule says."""
-    if last:
-        query = query.where(or_(at < last[0], and_(at == last[0], key > last[1])))
-    return query.order_by(at.desc(), key).limit(20)
-
-
-def mixed_by_row_comparison(query, at, key, last):
-    """The same order with the correct half's condition."""
-    if last:
-        query = query.where(tuple_(at, key) < last)
-    return query.order_by(at.desc(), key).limit(20)
-
-
 class Log(DeclarativeBase):
     """Rows with a moment."""
 

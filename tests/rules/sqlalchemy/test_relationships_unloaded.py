@@ -11,7 +11,7 @@ from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, SAWarning
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.orm.exc import DetachedInstanceError
 
-from tests.harness import confirms, correct, produces
+from tests.harness import confirms, correct
 from tests.observers.asgi import Exchange, request
 from tests.rules.sqlalchemy.test_relationships import (
     EXPLICIT,
@@ -47,13 +47,6 @@ async def answered(sessions: Sessions, *load: str) -> Exchange:
             return order
 
     return await request(app)
-
-
-@produces(RULE, "Error extracting attribute")
-async def a_response_reads_what_nobody_loaded(postgres):
-    """FastAPI's complaint about the response, as the server logs it."""
-    async with database(postgres.asyncpg, order_of()) as (_, sessions):
-        return str((await answered(sessions)).error)
 
 
 def test_a_relationship_in_a_response_model_is_a_500_unless_loaded(postgres):

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.harness import incorrect, produces, proves
+from tests.harness import incorrect, proves
 
 RULE = "sqlalchemy/sessions"
 CONFLICT = "catch-a-conflict-around-a-savepoint"
@@ -106,56 +106,3 @@ async def a_swallowed_duplicate_loses_the_callers_writes(half, postgres):
     assert after in (["taken"], ["taken", "before", "after"])
 
     return after == ["taken"]
-
-
-@produces(RULE, "This Session's transaction has been rolled back")
-async def an_explicit_commit_reports_the_swallowed_error(postgres):
-    """The same swallowed duplicate, ended by commit() instead of begin(), does complain."""
-    async with stored(postgres.asyncpg, "taken") as (_, sessions), sessions() as session:
-        await incorrect(RULE, CONFLICT).Repository(session, Item).add(Item(name="taken"))
-        with pytest.raises(PendingRollbackError) as caught:
-            await session.commit()
-    return str(caught.value)
-
-
-@produces(RULE, "greenlet_spawn has not been called")
-async def an_expired_attribute_is_implicit_io(postgres):
-    """With the default expire_on_commit a commit expires what was loaded."""
-    async with stored(postgres.asyncpg, "a") as (engine, _), AsyncSession(engine) as session:
-        item = await session.scalar(select(Item))
-        await session.commit()
-        with pytest.raises(MissingGreenlet) as caught:
-            _ = item.name
-    return str(caught.value)
-
-
-@produces(RULE, "concurrent operations are not permitted")
-async def a_session_shared_on_a_cold_pool_is_refused(postgres):
-    """Two tasks that start on a session without a connection collide."""
-    async with stored(postgres.asyncpg, "a") as (_, sessions), sessions() as session:
-        answers = await asyncio.gather(
-            *(session.scalar(select(Item.name)) for _ in range(3)), return_exceptions=True
-        )
-    assert "a" in answers
-    return str(next(each for each in answers if isinstance(each, Exception)))
-
-
-@produces(RULE, "can't subtract offset-naive and offset-aware datetimes")
-async def an_aware_value_does_not_fit_a_naive_column(postgres):
-    """A datetime mapped without a time zone refuses datetime.now(UTC) on asyncpg."""
-    async with stored(postgres.asyncpg) as (_, sessions):
-        with pytest.raises(DBAPIError) as caught:
-            async with sessions.begin() as session:
-                session.add(Event(at=datetime.now(UTC)))
-    return str(caught.value)
-
-
-@produces(RULE, "current transaction is aborted")
-async def a_statement_after_a_failed_one_is_refused(postgres):
-    """PostgreSQL ends the transaction at the first error, whoever caught it."""
-    async with stored(postgres.asyncpg, "taken") as (_, sessions), sessions() as session:
-        with suppress(IntegrityError):
-            await session.execute(insert(Item).values(name="taken"))
-        with pytest.raises(DBAPIError) as caught:
-            await session.scalar(select(Item.name))
-    return str(caught.value)

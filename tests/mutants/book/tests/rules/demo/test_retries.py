@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.harness import confirms, produces, proves
+from tests.harness import confirms, proves
 from tests.observers.waiting import reached
 
 
@@ -39,9 +39,3 @@ def one_attempt_too_many(half):
 def a_circle_is_closed():
     """A circle has no end to join."""
     assert not "".join([])
-
-
-@produces("demo/retries", "cannot join a closed circle")
-def joining_fails():
-    """Joining a circle fails."""
-    return "cannot join" + " a closed circle"
