@@ -42,9 +42,10 @@ def environment(name: str, python: str, requirements: list[str]) -> Path:
 
 
 def prove(python: Path) -> None:
-    """Run the proofs of all rules; fail with the summary when one of them does."""
+    """Run the proofs of all rules and error texts; fail with the summary when one of them does."""
+    options = ["-q", "-n", "2", "--tb=short", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "tests/rules"],
+        [python, "-m", "pytest", *options, "tests/rules", "tests/errors"],
         cwd=ROOT,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -4,13 +4,11 @@ import asyncio
 import sys
 from contextlib import asynccontextmanager
 
-import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from tests.harness import incorrect, proves
+from tests.harness import proves
 from tests.observers.asgi import request, running
 from tests.observers.blocked import holding
 from tests.observers.connections import backends, falls_to

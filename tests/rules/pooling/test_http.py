@@ -1,4 +1,4 @@
-"""Proofs of the pairs in rules/pooling/http.md, and its symptoms."""
+"""Proofs of the pairs in rules/pooling/http.md."""
 
 import asyncio
 import ssl

@@ -7,15 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import signature
 
-import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tests.harness import confirms, correct, incorrect, proves
+from tests.harness import confirms, correct, proves
 from tests.observers.asgi import Exchange, request
 from tests.observers.checkouts import Checkouts, checkouts
 from tests.observers.waiting import until
