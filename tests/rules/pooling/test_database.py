@@ -1,4 +1,4 @@
-"""Proofs of pooling/database: one engine, a pooler in between, a tenant, and what is logged."""
+"""Proofs of pooling/database: one engine, a pooler in between, a tenant."""
 
 import asyncio
 import sys

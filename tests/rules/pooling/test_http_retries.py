@@ -66,6 +66,23 @@ async def test_methods_and_keys_in_any_case(method, headers, attempts, half):
     assert len(upstream.requests) == attempts
 
 
+@confirms(PAGE, "stale-connections")
+@pytest.mark.parametrize(("method", "sent"), [("GET", 6), ("PUT", 6), ("POST", 1)])
+async def lost_answers_are_asked_for_twice_an_attempt(method, sent):
+    """aiohttp itself repeats what is idempotent, in each of the three attempts of `call`."""
+    half = correct(PAGE, "retry-what-may-run-twice")
+    half.asyncio = Hasty()
+
+    async def lose(seen):
+        return None
+
+    async with CountingServer(lose) as upstream, aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await half.call(http, method, upstream.url, data=b"x")
+
+    assert len(upstream.requests) == sent
+
+
 @confirms(PAGE, "raise-for-status")
 async def a_session_that_raises_ends_call_at_the_first_503():
     """One attempt and its error, where a plain session makes three and returns the answer."""

@@ -1,4 +1,4 @@
-"""How the rule on tuning is known: its pairs, its symptoms, and the curve behind its formula."""
+"""How the rule on tuning is known: its pairs, and the curve behind its formula."""
 
 import asyncio
 import os
