@@ -45,6 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", TOOLS.values(), ids=TOOLS)
 def test_a_tool_says_the_same_as_before(project: Path, command: list[str]) -> None:
     """Same words, same exit status, with the skill in both agents' folders."""

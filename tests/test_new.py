@@ -30,6 +30,7 @@ def test_the_new_page_is_red_for_what_is_unwritten(book: Path) -> None:
         assert complaint in mine
 
 
+@pytest.mark.slow
 def test_the_new_test_is_red_because_the_symptom_does_not_show(tmp_path: Path) -> None:
     """Run as it is, the new proof fails on the incorrect half and passes on no other ground."""
     root = tmp_path / "clone"

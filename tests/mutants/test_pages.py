@@ -152,6 +152,7 @@ def test_the_book_draws_no_complaint(book: Path) -> None:
     assert complaints(book) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_spoilt_page_is_named(book: Path, mutant: Mutant) -> None:
     """Each fault draws its own complaint."""

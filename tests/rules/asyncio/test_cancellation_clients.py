@@ -1,5 +1,6 @@
 """What asyncio/cancellation says of clients that go away, under uvicorn."""
 
+import pytest
 import asyncio
 from contextlib import asynccontextmanager
 
@@ -134,6 +135,7 @@ async def a_watcher_ends_what_a_plain_handler_would_finish():
         assert codes == [409, 409]
 
 
+@pytest.mark.slow
 @confirms(RULE, "a-disconnect-cancels-only-streams", limit=40)
 async def polling_below_a_base_http_middleware_sees_nothing():
     """A poll notices that the client left, but not below a BaseHTTPMiddleware."""

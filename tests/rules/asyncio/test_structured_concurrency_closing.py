@@ -251,6 +251,7 @@ async def handler():
 """
 
 
+@pytest.mark.slow
 @confirms(RULE, "a-thread-that-hangs", limit=60)
 async def uvicorn_ends_by_sigterm_and_not_by_ctrl_c():
     """After either signal it has finished its work; only the one it raises again ends it."""

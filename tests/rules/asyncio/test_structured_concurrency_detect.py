@@ -116,6 +116,7 @@ async def served(in_lifespan, seconds, env):
         return server.log()[before:]
 
 
+@pytest.mark.slow
 @confirms(RULE, "finding-the-blocking-call", limit=60)
 async def uvicorn_on_3_11_needs_set_debug_and_names_its_own_coroutine():
     """The variable works from Python 3.12; either way the handler is not in the line."""
@@ -130,6 +131,7 @@ async def uvicorn_on_3_11_needs_set_debug_and_names_its_own_coroutine():
     assert "handler" not in line
 
 
+@pytest.mark.slow
 @confirms(RULE, "finding-the-blocking-call", limit=60)
 async def the_heartbeat_dumps_the_stack_of_a_stall():
     """The innermost line of the first stack is the blocking one; a healthy loop dumps nothing."""

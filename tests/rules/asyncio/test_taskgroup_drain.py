@@ -3,6 +3,7 @@
 The clock of the loop is moved, so nobody waits for its fifteen seconds.
 """
 
+import pytest
 import asyncio
 
 from tests.harness import correct
@@ -188,6 +189,7 @@ async def accept() -> str:
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_ends_its_jobs_before_its_pools():
     """Under uvicorn and SIGTERM an accepted job ends, and the pools close after it."""
 

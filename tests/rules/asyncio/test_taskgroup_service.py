@@ -1,5 +1,6 @@
 """What rules/asyncio/taskgroup.md says of groups in a service: handlers, lifespan, workers."""
 
+import pytest
 import asyncio
 import urllib.request
 from contextlib import asynccontextmanager
@@ -143,6 +144,7 @@ async def read(path: str):
 """
 
 
+@pytest.mark.slow
 @confirms(RULE, "workers-around-the-lifespans-yield", limit=40)
 async def a_server_goes_on_without_its_workers_and_pools():
     """One worker crashes: the other is cancelled, the lifespan ends, and requests are served."""

@@ -187,6 +187,7 @@ async def in_this_process(**options):
         await task
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_after_the_keep_alive() -> None:
     """Of two idle connections the one whose server has the shorter limit is closed, alone."""
 

@@ -152,6 +152,7 @@ async def log_unguarded() -> str:
     return served_unguarded[0]
 
 
+@pytest.mark.slow
 @confirms("fastapi/middleware", "silent-access-logger", limit=40)
 async def an_unguarded_middleware_costs_the_lifespan_and_nothing_else():
     """The server serves on, and its own log keeps the token of a query string."""

@@ -1,5 +1,6 @@
 """How the rule on tuning is known: its pairs, and the curve behind its formula."""
 
+import pytest
 import asyncio
 import os
 import random
@@ -117,6 +118,7 @@ async def requests_cease_to_wait_where_the_formula_says(postgres):
     assert waited[0] > 0.5
 
 
+@pytest.mark.slow
 @confirms(RULE, "larger-than-needed")
 async def more_connections_than_cores_can_serve_only_hold_longer(postgres):
     """Six times the connections for the same queries: each takes longer, all take about as long."""

@@ -226,6 +226,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @confirms(RULE, "gauges-of-a-killed-worker")
 def test_a_killed_worker_holds_connections_until_it_is_marked_dead(postgres, tmp_path, monkeypatch):
     """The file it counted in stays, and so do its three connections."""

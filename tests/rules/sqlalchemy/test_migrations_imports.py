@@ -159,6 +159,7 @@ async def an_empty_list_inserts_a_row(postgres):
         assert await stored(session) == [("none", 5)]
 
 
+@pytest.mark.slow
 @confirms(RULE, "one-values-list", limit=40)
 async def a_values_list_has_a_parameter_for_each_value(postgres):
     """16,384 rows of two values are one too many for the protocol."""
@@ -173,6 +174,7 @@ def merge(statement, **extra):
     )
 
 
+@pytest.mark.slow
 @confirms(RULE, "one-values-list", limit=40)
 async def a_list_of_parameters_knows_neither_limit(postgres):
     """The same rows as a second argument: no limit, and the last row of a key wins."""

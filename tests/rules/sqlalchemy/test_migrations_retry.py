@@ -71,6 +71,7 @@ async def share_of_time_blocked(postgres, run, seconds, count=1):
     return waited / total
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # from 3.12, under xdist
 @confirms(RULE, "steps-that-cannot-run-twice")
 async def writers_pass_for_most_of_the_time(postgres):
@@ -147,6 +148,7 @@ async def a_replica_waits_for_its_turn_without_limit(postgres):
     assert postgres.execute("SELECT version_num FROM alembic_version") == [("2",)]
 
 
+@pytest.mark.slow
 @confirms(RULE, "other-advisory-locks")
 async def the_turn_is_kept_in_the_pause(postgres):
     """No other replica tries while one waits to try again, so more of them block nobody longer."""

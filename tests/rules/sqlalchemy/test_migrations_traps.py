@@ -81,6 +81,7 @@ async def a_writer_passes_while_a_reader_is_open_and_the_migration_is_tried_agai
     assert valid_indexes(postgres) == [True]
 
 
+@pytest.mark.slow
 @confirms(RULE, "other-advisory-locks")
 async def waiting_in_the_lock_function_deadlocks_with_concurrently(postgres):
     """One replica waits in pg_advisory_lock, the other builds an index: one is cancelled."""
