@@ -6,7 +6,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,22 @@ class _Keep(logging.Handler):
             self.kept.error(record.exc_info[1])
 
 
+def _opened() -> Callable[[], None]:
+    """Let every logger reach the root, whatever a server has set up before; return the undoing."""
+    known = [
+        each for each in logging.root.manager.loggerDict.values() if hasattr(each, "propagate")
+    ]
+    before = [(logger, logger.propagate, logger.disabled) for logger in known]
+    for logger in known:
+        logger.propagate, logger.disabled = True, False
+
+    def restore() -> None:
+        for logger, propagate, disabled in before:
+            logger.propagate, logger.disabled = propagate, disabled
+
+    return restore
+
+
 @contextmanager
 def recorded() -> Iterator[Record]:
     """Record log lines from INFO up, warnings, and what asyncio, threads and destructors report."""
@@ -74,6 +90,7 @@ def recorded() -> Iterator[Record]:
         record.lines.append(f"Exception in thread {event.thread.name if event.thread else ''}:")
         record.error(event.exc_value)
 
+    restore = _opened()
     gc.freeze()  # so that the collection at the end looks only at what is new
     sys.unraisablehook, threading.excepthook = ignored, ended
     root.addHandler(keep)
@@ -87,5 +104,6 @@ def recorded() -> Iterator[Record]:
             record.lines += [f"{each.category.__name__}: {each.message}" for each in warned]
             root.removeHandler(keep)
             root.setLevel(level)
+            restore()
             sys.unraisablehook, threading.excepthook = unraisable, threads
             gc.unfreeze()
