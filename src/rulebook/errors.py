@@ -1,7 +1,7 @@
 """Read the error index: `errors/<category>.md`, an entry for each text that a library writes."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ NO_RULE = "none"  # what an entry says that is complete in itself
 FIELD = re.compile(r"- \*(\w+)\*: (\S.*)")
 LINK = re.compile(r"\[([^\]]+)\]\(\.\./rules/([a-z]+/[a-z-]+)\.md#([a-z0-9-]+)\)")
 LEAST, MOST = 10, 90  # characters of a fragment
+MARKDOWN = MarkdownIt("commonmark")
 GAP = "…"  # what varies from run to run in a text
 
 
@@ -100,16 +101,15 @@ def _places(rule: Page) -> set[str]:
 
 
 def _rendered(text: str) -> str:
-    (inline,) = [token for token in MarkdownIt("commonmark").parse(f"## {text}") if token.children]
+    (inline,) = [token for token in MARKDOWN.parse(f"## {text}") if token.children]
     plain = all(child.type == "text" for child in inline.children or ())
     return "".join(child.content for child in inline.children or ()) if plain else ""
 
 
-def _overlaps(entries: Iterable[Entry]) -> Iterator[Finding]:
+def _overlaps(entries: list[Entry]) -> Iterator[Finding]:
     """Whoever searches for one text and finds two entries is told by one of them which is meant."""
-    known = list(entries)
-    for entry in known:
-        for other in known:
+    for entry in entries:
+        for other in entries:
             if other is entry or entry.fragment not in f"{other.fragment}\n{other.seen}":
                 continue
             if entry.fragment == other.fragment:
