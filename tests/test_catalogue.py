@@ -24,7 +24,7 @@ def test_nothing_is_wrong(report: Report) -> None:
     assert complaints == []
 
 
-@pytest.mark.parametrize("kind", ["blocks", "pairs", "traps", "error texts"])
+@pytest.mark.parametrize("kind", ["blocks", "pairs", "traps", "error texts", "checks"])
 def test_everything_there_is_was_counted(report: Report, kind: str) -> None:
     """The counts are full, and there is something to count."""
     ((done, total),) = [counts for name, counts in report.counts.items() if name.startswith(kind)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rulebook import checks
 from rulebook.budget import budgets, lint_budgets
 from rulebook.errors import Entry, lint_errors, read_errors
 from rulebook.evidence import Evidence, match, read_evidence
@@ -47,6 +48,7 @@ def check(root: Path) -> Report:
     entries, found = read_errors(root)
     findings += found
     findings += lint_errors(entries, rules)
+    findings += checks.lint_checks(root, rules)
     findings += match(pages, entries, evidence)
     findings += lint_style(pages.values())
     halves = [half for page in pages.values() for half in page.halves]
@@ -57,7 +59,8 @@ def check(root: Path) -> Report:
     findings += _unshippable(root)
     return Report(
         findings=sorted(set(findings)),
-        counts=_counts(pages, entries, evidence, broken),
+        counts=_counts(pages, entries, evidence, broken)
+        | {"checks with a true and a safe case": checks.complete(root)},
         budgets=budgets(rules, skill),
     )
 

@@ -14,6 +14,8 @@ RULE = "rules/demo/retries.md"
 TEST = "tests/rules/demo/test_retries.py"
 ERRORS = "errors/demo.md"
 TEXTS = "tests/errors/demo/test_texts.py"
+CHECK = "scripts/checks/demo/retries.py"
+CASES = "tests/checks/demo/retries.md"
 FENCE = "```python\nimport asyncio"
 LABEL = "**Correct** - as many as asked for:"
 LIMIT = "```python\ndef attempts(limit: int) -> list[int]:\n    return list(range(limit))\n```"
@@ -88,6 +90,14 @@ MUTANTS = [
     ),
     Mutant("producer of nothing", TEXTS, '"demo", "cannot', '"demo", "can', "what does not exist"),
     Mutant("proof of nothing", TEST, '"count-attempts"', '"count-other"', "what does not exist"),
+    Mutant(
+        "check of nothing", CHECK, "def retry_loops", "def retry", "has no trap or pair 'retry'"
+    ),
+    Mutant("no true case", CASES, "  # finding: except ConnectionError:", "", "has no true case"),
+    Mutant(
+        "no safe case", CASES, "\nexcept ConnectionError:", "\nexcept:  # finding: x", "no safe"
+    ),
+    Mutant("cases of no check", CASES, "## retry", "## first\n\n## retry", "no check is called"),
     Mutant("second proof", TEST, '"count-attempts"', '"retry-loops"', "a second test proves"),
     Mutant("test that cannot fail", TEST, 'assert not "".join([])', "pass", "asserts nothing"),
     Mutant("spelled text", TEXTS, '" + "', "", "spells the symptom itself"),

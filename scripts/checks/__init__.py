@@ -1,0 +1,69 @@
+"""Checks: functions under the names of the traps and pairs they find in code.
+
+`checks/<category>/<rule>.py` mirrors `rules/<category>/<rule>.md`; the function
+`shield_without_a_reference` in `checks/asyncio/cancellation.py` finds
+`asyncio/cancellation#shield-without-a-reference`.
+"""
+
+import ast
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from project.module import Module
+
+
+@dataclass(frozen=True)
+class Report:
+    """A place in a module: what happens there, and what to write on its line instead.
+
+    A hint is a place to look at; what is no hint is a finding.
+    """
+
+    node: ast.AST
+    message: str
+    instead: str
+    hint: bool = False
+
+
+Function = Callable[[Module], Iterator[Report]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A function that finds a trap, and the words of which a module must hold one."""
+
+    trap: str
+    function: Function
+    words: tuple[bytes, ...]
+    tests: bool
+
+    def applies(self, module: Module) -> bool:
+        """Whether a module can hold the trap at all."""
+        if module.is_test and not self.tests:
+            return False
+        return any(word in module.source for word in self.words)
+
+
+CHECKS: list[Check] = []
+
+
+def check(*words: str, tests: bool = False) -> Callable[[Function], Function]:
+    """Register a check. Tests of the user's project are read only when `tests` is set."""
+
+    def register(function: Function) -> Function:
+        page = function.__module__.removeprefix("checks.").replace(".", "/")
+        trap = f"{page}#{function.__name__}".replace("_", "-")
+        CHECKS.append(Check(trap, function, tuple(map(str.encode, words)), tests))
+        return function
+
+    return register
+
+
+def load() -> list[Check]:
+    """Import every module of checks beside this one, and return what they register."""
+    folder = Path(__file__).parent
+    for path in sorted(folder.glob("*/*.py")):
+        importlib.import_module(f"checks.{path.parent.name}.{path.stem}")
+    return CHECKS
