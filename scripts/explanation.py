@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 RULES = Path(__file__).resolve().parent.parent / "rules"
+MARK = "\u2020"  # on what review.py finds
 BULLET = re.compile(r"^- \*\*(.+?)\*\*")
 
 
@@ -28,7 +29,8 @@ def traps(folder: Path = RULES) -> dict[str, str]:
                 found[f"{page}#{_slug(heading)}"] = f"## {section.strip()}"
             for line in section.split("\n") if heading in ("Traps", "Versions") else ():
                 if match := BULLET.match(line):
-                    found[f"{page}#{_slug(match[1])}"] = line.removeprefix("- ")
+                    text = line.removeprefix("- ").replace(MARK, "", 1)
+                    found[f"{page}#{_slug(match[1])}"] = text
     return found
 
 

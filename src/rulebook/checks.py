@@ -10,6 +10,7 @@ from rulebook.model import Finding, Page
 
 SECTION = re.compile(r"(?m)^## (\S+)\n(.*?)(?=^## |\Z)", re.S)
 ASKED = re.compile(r"# (?:finding|hint)(?:\[([a-z0-9-]+)\])?: ")
+FINDING = re.compile(r"# finding(?:\[([a-z0-9-]+)\])?: ")
 GROUP = re.compile(r"(?:^```python\n.*?^```\n+)+", re.S | re.M)
 
 
@@ -30,7 +31,7 @@ def read_checks(root: Path) -> list[Check]:
         page = f"{path.parent.name}/{path.stem}".replace("_", "-")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and any(map(_registers, node.decorator_list)):
-                checks.append(Check(page, node.name.replace("_", "-"), path, node.lineno))
+                checks.append(Check(page, node.name.rstrip("_").replace("_", "-"), path, node.lineno))
     return checks
 
 
@@ -59,6 +60,17 @@ def lint_checks(root: Path, rules: dict[str, Page]) -> Iterator[Finding]:
                 line = text.count("\n", 0, section.start()) + 1
                 hint = "write the check, or drop the cases"
                 yield Finding(path, line, f"no check is called {section[1]}", hint)
+
+
+def findings(root: Path) -> set[tuple[str, str]]:
+    """The (page, trap or pair) of which a case says that review.py reports a finding."""
+    found: set[tuple[str, str]] = set()
+    for path in (root / "tests" / "checks").glob("*/*.md"):
+        page = f"{path.parent.name}/{path.stem}"
+        for section in SECTION.finditer(path.read_text(encoding="utf-8")):
+            for slug in FINDING.findall(section[2]):
+                found.add((page, slug or section[1]))
+    return found
 
 
 def complete(root: Path) -> tuple[int, int]:

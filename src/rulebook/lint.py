@@ -41,11 +41,17 @@ def _frontmatter(page: Page) -> Iterator[Finding]:
         line = page.meta_lines.get(field, 1)
         where = f"{field}: " if field else ""
         yield Finding(page.path, line, f"{where}{error.message}", "see src/rulebook/schema.json")
-    lint = page.meta.get("lint")
     pairs = {pair.slug for pair in page.pairs}
-    for key in set(lint) - pairs if isinstance(lint, dict) else ():
-        hint = f"use one of {', '.join(sorted(pairs))}"
-        yield Finding(page.path, page.meta_lines["lint"], f"lint names no pair: {key}", hint)
+    yield from _names_in(page, "lint", "pair", pairs)
+    traps = {claim.slug for claim in page.claims}
+    yield from _names_in(page, "linters", "pair and no trap", pairs | traps)
+
+
+def _names_in(page: Page, field: str, kind: str, known: set[str]) -> Iterator[Finding]:
+    value = page.meta.get(field)
+    for key in set(value) - known if isinstance(value, dict) else ():
+        hint = f"use one of {', '.join(sorted(known))}"
+        yield Finding(page.path, page.meta_lines[field], f"{field} names no {kind}: {key}", hint)
 
 
 def _sections(page: Page) -> Iterator[Finding]:

@@ -8,10 +8,19 @@ import json
 from pathlib import Path
 
 NAME = "python-backend"
-ALLOWED = ("SKILL.md", "LICENSE", "rules/*/*.md", "errors/*.md", "examples/**/*", "scripts/**/*.py")
+ALLOWED = (
+    "SKILL.md",
+    "LICENSE",
+    "rules/*/*.md",
+    "errors/*.md",
+    "examples/**/*",
+    "scripts/**/*.py",
+    "scripts/linters*",
+)
 TEXT_SUFFIXES = {".md", ".py", ".toml", ".ini", ".mako", ".txt", ""}
-LIMIT_FILES = 120
-LIMIT_BYTES = 600_000
+# Most of it is scripts, which an agent runs and never loads: what it pays is in budget.py.
+LIMIT_FILES = 200
+LIMIT_BYTES = 1_000_000
 # An installed skill is walked by the project's own ruff, which also formats Python in Markdown.
 RUFF = '# Keeps your project\'s linter out of this skill.\nexclude = ["*"]\n'
 

@@ -6,16 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rulebook.checks import findings as found_in_code
 from rulebook.errors import Entry, read_errors
 from rulebook.evidence import Evidence
+from rulebook.linters import linter_files
 from rulebook.model import Finding, Page
 from rulebook.payload import NAME
 from rulebook.versions import pins, project_version
 
 SUMMARY = "Proven rules for async Python backends"
+MARK = "\u2020"  # on a trap that review.py finds in code
 # What the skill speaks about; the other pins only serve the tests.
 SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]
-SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate"]
+SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate", "pydantic-settings", "pyjwt"]
 STALE = "run `rulebook build`"
 
 
@@ -32,6 +35,9 @@ def generated(
         "numbers": numbers(rules, entries),
     }
     texts: dict[Path, str] = {}
+    found = found_in_code(root)
+    for rule in rules.values():
+        texts[rule.path] = marked(rule, {slug for page, slug in found if page == rule.id})
     for name in ("SKILL.md", "README.md"):
         path = root / name
         if not path.exists():
@@ -49,7 +55,7 @@ def generated(
     texts[root / "MANIFEST.json"] = _json(manifest(root, rules, evidence))
     for name, content in plugin(version).items():
         texts[root / ".claude-plugin" / name] = _json(content)
-    return texts, findings
+    return texts | linter_files(root, rules), findings
 
 
 def _filled(
@@ -68,6 +74,16 @@ def _filled(
         return f"{match[1]}{content}\n{match[4]}"
 
     return marker.sub(fill, text)
+
+
+def marked(rule: Page, found: set[str]) -> str:
+    """A rule's text with a mark on each trap that review.py finds in code, and on no other."""
+    lines = rule.text.split("\n")
+    for claim in rule.claims:
+        mark = MARK if claim.slug in found else ""
+        line = lines[claim.line - 1]
+        lines[claim.line - 1] = re.sub(rf"^- \*\*(.+?){MARK}?\*\*", rf"- **\1{mark}**", line)
+    return "\n".join(lines)
 
 
 def index(rules: dict[str, Page]) -> str:
@@ -144,10 +160,14 @@ def manifest(root: Path, rules: dict[str, Page], evidence: list[Evidence]) -> di
                 }
             )
     known = pins(root)
+    floors = {
+        name: floor for rule in rules.values() for name, floor in rule.meta["requires"].items()
+    }
     return {
         "name": NAME,
         "version": project_version(root),
         "verified": {name: known[name] for name in SUBJECTS if name in known},
+        "floors": dict(sorted(floors.items())),
         "examples": examples,
     }
 
