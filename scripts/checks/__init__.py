@@ -54,7 +54,8 @@ def check(*words: str, tests: bool = False) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         page = function.__module__.removeprefix("checks.").replace(".", "/")
-        trap = f"{page}#{function.__name__}".replace("_", "-")
+        name = function.__name__.rstrip("_")  # `import_` finds the pair called import
+        trap = f"{page}#{name}".replace("_", "-")
         CHECKS.append(Check(trap, function, tuple(map(str.encode, words)), tests))
         return function
 

@@ -31,7 +31,8 @@ def read_checks(root: Path) -> list[Check]:
         page = f"{path.parent.name}/{path.stem}".replace("_", "-")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and any(map(_registers, node.decorator_list)):
-                checks.append(Check(page, node.name.rstrip("_").replace("_", "-"), path, node.lineno))
+                slug = node.name.rstrip("_").replace("_", "-")
+                checks.append(Check(page, slug, path, node.lineno))
     return checks
 
 

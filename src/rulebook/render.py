@@ -18,7 +18,8 @@ SUMMARY = "Proven rules for async Python backends"
 MARK = "\u2020"  # on a trap that review.py finds in code
 # What the skill speaks about; the other pins only serve the tests.
 SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]
-SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate", "pydantic-settings", "pyjwt"]
+SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate"]
+SUBJECTS += ["pydantic-settings", "pyjwt"]
 STALE = "run `rulebook build`"
 
 
