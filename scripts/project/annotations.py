@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from project.module import Module, default
 from project.names import Names
 
+SESSION = "sqlalchemy.ext.asyncio.AsyncSession"
+FACTORY = "sqlalchemy.ext.asyncio.async_sessionmaker"
 WRAPPERS = {"typing.Optional", "typing.Final", "typing.ClassVar", "typing.Required"}
 ANNOTATED = ("typing.Annotated", "typing_extensions.Annotated")
+YIELDING = {
+    f"{home}.{name}"
+    for home in ("typing", "collections.abc")
+    for name in ("AsyncGenerator", "AsyncIterator", "AsyncIterable", "Generator", "Iterator")
+}
+MANAGERS = {"contextlib.AbstractAsyncContextManager", "typing.AsyncContextManager"}
+CALLABLES = {"typing.Callable", "collections.abc.Callable"}
 DEEP = 12  # assignments and aliases followed in a row
 
 
@@ -38,10 +47,25 @@ class Annotations(Names):
             outer = self.name(module, node.value)
             if outer in WRAPPERS or outer in ANNOTATED:
                 return self.annotated(module, first(node), depth + 1)
+            if outer in CALLABLES and isinstance(node.slice, ast.Tuple):
+                made = self.handed(module, node.slice.elts[-1], depth + 1)
+                return FACTORY if made == SESSION else outer
             return outer
         name = self.name(module, node)
         alias = self.alias(name)
-        return self.annotated(*alias, depth + 1) if alias else name
+        if alias:
+            return self.annotated(*alias, depth + 1)
+        return SESSION if self.is_a(name, SESSION) else name
+
+    def handed(self, module: Module, node: ast.expr | None, depth: int = 0) -> str | None:
+        """The class of what a generator yields or a context manager gives, by its annotation."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node = quoted(node)
+        if isinstance(node, ast.Subscript):
+            outer = self.name(module, node.value)
+            if outer in YIELDING or outer in MANAGERS:
+                return self.annotated(module, first(node), depth + 1)
+        return self.annotated(module, node, depth + 1)
 
     def alias(self, name: str | None) -> tuple[Module, ast.expr] | None:
         """The value of a type alias at the top of a module: `Session = Annotated[...]`."""
@@ -53,7 +77,19 @@ class Annotations(Names):
         holder = bound[0].parent
         kinds = (ast.Assign, ast.AnnAssign, *([ast.TypeAlias] if hasattr(ast, "TypeAlias") else []))
         value = holder.value if isinstance(holder, kinds) else None
+        if isinstance(value, ast.Call) and self.name(module, value.func) == "typing.NewType":
+            return (module, value.args[1]) if len(value.args) == 2 else None
         return (module, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
+
+    def is_a(self, name: str | None, *bases: str, depth: int = 0) -> bool:
+        """Whether a class is one of these or inherits from one, as far as the project shows."""
+        if name is None or name in bases:
+            return name in bases
+        found = self.definition(name)
+        if not found or not isinstance(found[1], ast.ClassDef) or depth > DEEP:
+            return False
+        heads = (each.value if isinstance(each, ast.Subscript) else each for each in found[1].bases)
+        return any(self.is_a(self.name(found[0], each), *bases, depth=depth + 1) for each in heads)
 
     def injection(self, module: Module, function: ast.AST, arg: ast.arg) -> Injection | None:
         """What FastAPI injects into a parameter: by its default, or by its Annotated."""

@@ -60,16 +60,15 @@ def project_files(paths: Iterable[Path]) -> list[Path]:
 
     That is the git checkout around a path, or else the current folder.
     """
-    found: dict[Path, None] = {}
+    here = Path.cwd()
+    tops: dict[Path, None] = {}
     for path in paths:
         folder = (path if path.is_dir() else path.parent).resolve()
         top = next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
-        here = Path.cwd()
         if top is None:
             top = here if folder.is_relative_to(here) else folder
-        for each in python_files([Path(os.path.relpath(top, here))]):
-            found[each] = None
-    return list(found)
+        tops[top] = None
+    return python_files(Path(os.path.relpath(top, here)) for top in tops)
 
 
 def shown(path: Path) -> str:

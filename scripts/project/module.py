@@ -94,9 +94,11 @@ class Module:
     def is_test(self) -> bool:
         """Whether the path names it as a test."""
         path = PurePosixPath(self.path)
-        folders = {"test", "tests", "testing"}
+        top = self.project.top
+        parts = path.relative_to(top).parts if path.is_absolute() else path.parts
         named = path.name.startswith("test_") or path.stem.endswith("_test")
-        return named or path.name == "conftest.py" or bool(folders.intersection(path.parts[:-1]))
+        folders = {"test", "tests", "testing"}
+        return named or path.name == "conftest.py" or bool(folders.intersection(parts[:-1]))
 
     @cached_property
     def is_revision(self) -> bool:

@@ -6,55 +6,15 @@ A name is written `asyncio.shield` when it comes from outside the project, `buil
 
 import ast
 import builtins
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from project.canonical import CANONICAL
 from project.files import Unread, parse
 from project.module import COMPREHENSIONS, FUNCTIONS, SCOPES, Module
 
-SQLALCHEMY = "sqlalchemy.ext.asyncio"
-# Names that some libraries offer in several places, by the one the checks use.
-CANONICAL = {
-    "fastapi.params.Depends": "fastapi.Depends",
-    "fastapi.param_functions.Depends": "fastapi.Depends",
-    "fastapi.param_functions.Security": "fastapi.Security",
-    "fastapi.applications.FastAPI": "fastapi.FastAPI",
-    "fastapi.routing.APIRouter": "fastapi.APIRouter",
-    "fastapi.exceptions.HTTPException": "fastapi.HTTPException",
-    "fastapi.background.BackgroundTasks": "fastapi.BackgroundTasks",
-    "fastapi.datastructures.UploadFile": "fastapi.UploadFile",
-    "fastapi.requests.Request": "fastapi.Request",
-    "starlette.requests.Request": "fastapi.Request",
-    "fastapi.websockets.WebSocket": "fastapi.WebSocket",
-    "starlette.websockets.WebSocket": "fastapi.WebSocket",
-    "fastapi.websockets.WebSocketDisconnect": "fastapi.WebSocketDisconnect",
-    "starlette.websockets.WebSocketDisconnect": "fastapi.WebSocketDisconnect",
-    "fastapi.middleware.Middleware": "starlette.middleware.Middleware",
-    "fastapi.middleware.cors.CORSMiddleware": "starlette.middleware.cors.CORSMiddleware",
-    "fastapi.middleware.base.BaseHTTPMiddleware": "starlette.middleware.base.BaseHTTPMiddleware",
-    "fastapi.responses.StreamingResponse": "starlette.responses.StreamingResponse",
-    "asyncio.exceptions.CancelledError": "asyncio.CancelledError",
-    "concurrent.futures.CancelledError": "concurrent.futures.CancelledError",
-    "asyncio.exceptions.TimeoutError": "builtins.TimeoutError",
-    "asyncio.TimeoutError": "builtins.TimeoutError",
-    "asyncio.tasks.create_task": "asyncio.create_task",
-    "sqlalchemy.ext.asyncio.session.AsyncSession": "sqlalchemy.ext.asyncio.AsyncSession",
-    "sqlmodel.ext.asyncio.session.AsyncSession": "sqlalchemy.ext.asyncio.AsyncSession",
-    f"{SQLALCHEMY}.session.async_sessionmaker": f"{SQLALCHEMY}.async_sessionmaker",
-    "sqlalchemy.ext.asyncio.engine.AsyncEngine": "sqlalchemy.ext.asyncio.AsyncEngine",
-    f"{SQLALCHEMY}.engine.create_async_engine": f"{SQLALCHEMY}.create_async_engine",
-    "sqlalchemy.orm.session.sessionmaker": "sqlalchemy.orm.sessionmaker",
-    "asyncpg.pool.Pool": "asyncpg.Pool",
-    "asyncpg.pool.create_pool": "asyncpg.create_pool",
-    "aiohttp.client.ClientSession": "aiohttp.ClientSession",
-    "aiohttp.client.ClientTimeout": "aiohttp.ClientTimeout",
-    "sqlmodel.Field": "sqlmodel.Field",
-    "sqlmodel.select": "sqlalchemy.select",
-    "sqlalchemy.sql.text": "sqlalchemy.text",
-    "sqlalchemy.sql.expression.text": "sqlalchemy.text",
-    "sqlalchemy.future.select": "sqlalchemy.select",
-}
 # Never a folder of the project, whatever the project calls its folders.
 OUTSIDE = set(sys.stdlib_module_names) | {
     *("aiohttp", "alembic", "anyio", "asyncpg", "fastapi", "httpx", "httpx2", "jwt", "pydantic"),
@@ -68,6 +28,7 @@ class Names:
 
     def __init__(self, files: dict[str, Path]) -> None:
         self.files = files
+        self.top = _common(files)
         self.unread: dict[str, Unread] = {}
         self._modules: dict[str, Module | None] = {}
         self._found: dict[tuple[str, str], str | None] = {}
@@ -297,3 +258,11 @@ def _within_function(node: ast.AST, around: ast.ClassDef) -> bool:
 
 def _builtin(identifier: str) -> str | None:
     return f"builtins.{identifier}" if hasattr(builtins, identifier) else None
+
+
+def _common(files: dict[str, Path]) -> PurePosixPath:
+    """The folder that all files outside the current one are below."""
+    folders = [
+        str(PurePosixPath(each).parent) for each in files if PurePosixPath(each).is_absolute()
+    ]
+    return PurePosixPath(os.path.commonpath(folders)) if folders else PurePosixPath()

@@ -1,17 +1,18 @@
 """Of which class a value is, as far as annotations and assignments tell."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
-from project.annotations import DEEP, Annotations, first, is_none, quoted
-from project.module import FUNCTIONS, Module, arguments, class_of, function_of
+from project.annotations import DEEP, FACTORY, SESSION, Annotations, is_none
+from project.module import FUNCTIONS, Module, arguments, class_of, function_of, inside
 
-SESSION = "sqlalchemy.ext.asyncio.AsyncSession"
-FACTORY = "sqlalchemy.ext.asyncio.async_sessionmaker"
 ENGINE = "sqlalchemy.ext.asyncio.AsyncEngine"
 TASK = "asyncio.Task"
 # What is not called by the name of its class, and what it makes.
 MAKES = {
+    FACTORY: FACTORY,
     "sqlalchemy.ext.asyncio.create_async_engine": ENGINE,
     "sqlalchemy.ext.asyncio.async_engine_from_config": ENGINE,
     "asyncpg.create_pool": "asyncpg.Pool",
@@ -31,16 +32,16 @@ METHODS = {
     ("asyncio.TaskGroup", "create_task"): TASK,
     (SESSION, "connection"): "sqlalchemy.ext.asyncio.AsyncConnection",
 }
-YIELDING = {
-    f"{home}.{name}"
-    for home in ("typing", "collections.abc")
-    for name in ("AsyncGenerator", "AsyncIterator", "AsyncIterable", "Generator", "Iterator")
-}
-MANAGERS = {"contextlib.AbstractAsyncContextManager", "typing.AsyncContextManager"}
 
 
 class Values(Annotations):
     """Names, annotations, and the classes of values."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        super().__init__(files)
+        # What was asked before. None while it is looked for: `query = query.where(...)` asks for
+        # itself, and a row of such lines would ask exponentially often.
+        self._known: dict[tuple[object, str], str | None] = {}
 
     def value(self, module: Module, node: ast.AST | None, depth: int = 0) -> str | None:
         """The class of an expression's value, or None when it cannot be told."""
@@ -67,24 +68,32 @@ class Values(Annotations):
             owner = self._owner(module, node, depth)
             if (owner, getattr(node.func, "attr", "")) == (SESSION, "begin"):
                 return None
-            found = self.definition(self.name(module, node.func))
-            if found and isinstance(found[1], FUNCTIONS):
+            found = self._function(module, node, owner, depth)
+            if found:
                 return self.yielded(*found)
         return self.value(module, node, depth + 1)
 
     def yielded(self, module: Module, function: ast.AST) -> str | None:
         """What a generator function, or a provider, hands out: by its return annotation."""
-        returns = function.returns
-        if isinstance(returns, ast.Constant) and isinstance(returns.value, str):
-            returns = quoted(returns)
-        if isinstance(returns, ast.Subscript):
-            outer = self.name(module, returns.value)
-            if outer in YIELDING or outer in MANAGERS:
-                return self.annotated(module, first(returns))
-        return self.annotated(module, returns)
+        if function.returns is None:
+            return self._once((function, "yield"), lambda: self._yields(module, function))
+        return self.handed(module, function.returns)
+
+    def _yields(self, module: Module, function: ast.AST) -> str | None:
+        kinds = {self.value(module, each.value) for each in inside(function, ast.Yield)}
+        return kinds.pop() if len(kinds) == 1 else None
 
     def attribute(self, owner: str, name: str, depth: int = 0) -> str | None:
         """The class of `object.name` for an object of a class that the project defines."""
+        return self._once((owner, name), lambda: self._attribute_of(owner, name, depth))
+
+    def _once(self, key: tuple[object, str], find: Callable[[], str | None]) -> str | None:
+        if key not in self._known:
+            self._known[key] = None
+            self._known[key] = find()
+        return self._known[key]
+
+    def _attribute_of(self, owner: str, name: str, depth: int) -> str | None:
         found = self.definition(owner)
         if not found or not isinstance(found[1], ast.ClassDef) or depth > DEEP:
             return None
@@ -109,7 +118,7 @@ class Values(Annotations):
                     yield self.annotated(module, each.returns)
         for node in module.all(ast.Assign, ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
+            for target, value in paired(targets, node.value):
                 mine = isinstance(target, ast.Attribute) and target.attr == name
                 if (
                     mine
@@ -117,17 +126,7 @@ class Values(Annotations):
                     and class_of(node) is definition
                 ):
                     declared = self.annotated(module, getattr(node, "annotation", None))
-                    yield declared or self.value(module, node.value, depth + 1)
-
-    def is_a(self, name: str | None, *bases: str, depth: int = 0) -> bool:
-        """Whether a class is one of these or inherits from one, as far as the project shows."""
-        if name is None or name in bases:
-            return name in bases
-        found = self.definition(name)
-        if not found or not isinstance(found[1], ast.ClassDef) or depth > DEEP:
-            return False
-        heads = (each.value if isinstance(each, ast.Subscript) else each for each in found[1].bases)
-        return any(self.is_a(self.name(found[0], each), *bases, depth=depth + 1) for each in heads)
+                    yield declared or self.value(module, value, depth + 1)
 
     def _owner(self, module: Module, call: ast.Call, depth: int) -> str | None:
         if not isinstance(call.func, ast.Attribute):
@@ -135,7 +134,8 @@ class Values(Annotations):
         return self.value(module, call.func.value, depth + 1)
 
     def _called(self, module: Module, call: ast.Call, depth: int) -> str | None:
-        name = self.name(module, call.func)
+        typed = isinstance(call.func, ast.Subscript)  # async_sessionmaker[AsyncSession](...)
+        name = self.name(module, call.func.value if typed else call.func)
         if name == "sqlalchemy.orm.sessionmaker":
             made = next((each.value for each in call.keywords if each.arg == "class_"), None)
             return FACTORY if self.name(module, made) == SESSION else name
@@ -152,24 +152,46 @@ class Values(Annotations):
             return SESSION
         owner = self._owner(module, call, depth)
         if owner is None:
-            return None
+            found = self._function(module, call, None, depth)
+            return self.annotated(found[0], found[1].returns) if found else None
         method = METHODS.get((owner, call.func.attr))
         if method:
             return method
-        found = self.definition(f"{owner}.{call.func.attr}") if ":" in owner else None
-        return (
-            self.annotated(found[0], found[1].returns)
-            if found and isinstance(found[1], FUNCTIONS)
-            else None
-        )
+        found = self._function(module, call, owner, depth)
+        return self.annotated(found[0], found[1].returns) if found else None
+
+    def _function(
+        self, module: Module, call: ast.Call, owner: str | None, depth: int
+    ) -> tuple[Module, ast.AST] | None:
+        """The function of the project that a call runs: by name, as a method, as `__call__`."""
+        found = self.definition(self.name(module, call.func))
+        if found is None and owner is not None:
+            found = self.method(owner, call.func.attr)
+        if found is None:
+            kind = self.value(module, call.func, depth + 1)
+            found = self.method(kind, "__call__") if kind else None
+        return found if found and isinstance(found[1], FUNCTIONS) else None
+
+    def method(self, owner: str, name: str, depth: int = 0) -> tuple[Module, ast.AST] | None:
+        """Where the project defines a method of a class, or of one it inherits from."""
+        found = self.definition(f"{owner}.{name}") if ":" in owner else None
+        home = self.definition(owner) if found is None else None
+        if home is None or not isinstance(home[1], ast.ClassDef) or depth > DEEP:
+            return found
+        for base in home[1].bases:
+            inherited = self.name(home[0], base)
+            if inherited and (found := self.method(inherited, name, depth + 1)):
+                return found
+        return None
 
     def _held(self, module: Module, node: ast.Name, depth: int) -> str | None:
         scope: ast.AST | None = node
         while (scope := function_of(scope)) is not None:
             bound = module.bindings(scope).get(node.id)
             if bound and not isinstance(bound[0], ast.Global):
-                kinds = {self._bound(module, scope, each, depth) for each in bound}
-                return kinds.pop() if len(kinds) == 1 else None
+                return self._once(
+                    (scope, node.id), partial(self._one_class, module, scope, bound, depth)
+                )
         if node.id == "self":
             return None
         return self._global(self.name(module, node), depth)
@@ -180,11 +202,19 @@ class Values(Annotations):
         module = self.module(file) if colon and file in self.files else None
         if module is None or "." in identifier or depth > DEEP:
             return None
-        kinds = {
-            self._bound(module, module.tree, each, depth)
+        bound = [
+            each
             for each in module.bindings(module.tree).get(identifier, ())
             if not is_none(getattr(each.parent, "value", each))
-        }
+        ]
+        find = partial(self._one_class, module, module.tree, bound, depth)
+        return self._once((module.tree, identifier), find)
+
+    def _one_class(
+        self, module: Module, scope: ast.AST, bound: list[ast.AST], depth: int
+    ) -> str | None:
+        """The class that all bindings of a name agree on."""
+        kinds = {self._bound(module, scope, each, depth) for each in bound}
         return kinds.pop() if len(kinds) == 1 else None
 
     def _bound(self, module: Module, scope: ast.AST, node: ast.AST, depth: int) -> str | None:
@@ -196,6 +226,10 @@ class Values(Annotations):
             return self.annotated(module, holder.annotation)
         if isinstance(holder, ast.Assign | ast.NamedExpr) and node.slot in ("targets", "target"):
             return self.value(module, holder.value, depth + 1)
+        if isinstance(holder, ast.Tuple | ast.List) and isinstance(holder.parent, ast.Assign):
+            for target, value in paired(holder.parent.targets, holder.parent.value):
+                if target is node:
+                    return self.value(module, value, depth + 1)
         if isinstance(holder, ast.withitem):
             return self.entered(module, holder.context_expr, depth + 1)
         return None
@@ -212,3 +246,16 @@ class Values(Annotations):
         if provider and isinstance(provider[1], FUNCTIONS):
             return self.yielded(*provider)
         return injected.provider
+
+
+def paired(
+    targets: Iterable[ast.expr], value: ast.expr | None
+) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """Each target of an assignment and what it gets: `a, b = c, d` are two."""
+    for target in targets:
+        many = isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)
+        if many and len(target.elts) == len(value.elts):
+            starred = any(isinstance(each, ast.Starred) for each in [*target.elts, *value.elts])
+            yield from () if starred else zip(target.elts, value.elts, strict=True)
+        else:
+            yield target, value
