@@ -152,7 +152,7 @@ class Names:
         if statement.level:
             return self._relative(module, statement.level, base, alias.name)
         file = self.find(base, module.path)
-        if file:
+        if file and file != module.path:
             return self._from(file, alias.name)
         below = self.find(f"{base}.{alias.name}", module.path)
         return (
@@ -165,7 +165,7 @@ class Names:
         ]
         place = folder.joinpath(*base.split(".")) if base else folder
         file = self._file(place)
-        if file:
+        if file and file != module.path:  # else it is a package that imports its own module
             return self._from(file, name)
         below = self._file(place / name)
         return f"{below}:" if below else None

@@ -2,10 +2,11 @@
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from project.annotations import DEEP, FACTORY, SESSION, Annotations, is_none
+from project.annotations import DEEP, FACTORY, SESSION, Annotations, Injection, is_none
 from project.module import FUNCTIONS, Module, arguments, class_of, function_of, inside
 
 ENGINE = "sqlalchemy.ext.asyncio.AsyncEngine"
@@ -42,6 +43,22 @@ class Values(Annotations):
         # What was asked before. None while it is looked for: `query = query.where(...)` asks for
         # itself, and a row of such lines would ask exponentially often.
         self._known: dict[tuple[object, str], str | None] = {}
+
+    def depends(self, module: Module, node: ast.AST | None) -> Injection | None:
+        """Read a `Depends(...)`; methods and objects that are called go by their definition."""
+        found = super().depends(module, node)
+        if found is None or self.definition(found.provider):
+            return found
+        words = {each.arg: each.value for each in found.call.keywords}
+        provider = found.call.args[0] if found.call.args else words.get("dependency")
+        method = None
+        if isinstance(provider, ast.Attribute):
+            owner = self.value(module, provider.value)
+            method = self.method(owner, provider.attr) if owner else None
+        elif provider is not None:
+            kind = self.value(module, provider)
+            method = self.method(kind, "__call__") if kind else None
+        return replace(found, provider=self.named(*method)) if method else found
 
     def value(self, module: Module, node: ast.AST | None, depth: int = 0) -> str | None:
         """The class of an expression's value, or None when it cannot be told."""
