@@ -43,7 +43,7 @@ class Check:
         """Whether a module can hold the trap at all."""
         if module.is_test and not self.tests:
             return False
-        return any(word in module.source for word in self.words)
+        return any(map(module.holds, self.words))
 
 
 CHECKS: list[Check] = []

@@ -30,6 +30,7 @@ class Module:
         self.path = path
         self.source = source
         self.tree = tree
+        self._held: dict[bytes, bool] = {}
         self._scopes: dict[ast.AST, dict[str, list[ast.AST]]] = {}
 
     @cached_property
@@ -58,6 +59,12 @@ class Module:
     def all(self, *kinds: type[ast.AST]) -> list[ast.AST]:
         """The nodes of these classes, class by class, in the order of the source."""
         return [node for kind in kinds for node in self.nodes.get(kind, ())]
+
+    def holds(self, word: bytes) -> bool:
+        """Whether the source holds a word; each is searched for once."""
+        if word not in self._held:
+            self._held[word] = word in self.source
+        return self._held[word]
 
     def name(self, node: ast.AST | None) -> str | None:
         """What a name or `a.b.c` stands for: see project.names."""
@@ -90,7 +97,7 @@ class Module:
             and self.value(call.func.value) == kind
         ]
 
-    @property
+    @cached_property
     def is_test(self) -> bool:
         """Whether the path names it as a test."""
         path = PurePosixPath(self.path)
