@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 RULES = Path(__file__).resolve().parent.parent / "rules"
-MARK = "\u2020"  # on what review.py finds
+MARKS = re.compile("[\u2020\u2021]+")  # on what review.py and probe.py find
 BULLET = re.compile(r"^- \*\*(.+?)\*\*")
 
 
@@ -29,7 +29,7 @@ def traps(folder: Path = RULES) -> dict[str, str]:
                 found[f"{page}#{_slug(heading)}"] = f"## {section.strip()}"
             for line in section.split("\n") if heading in ("Traps", "Versions") else ():
                 if match := BULLET.match(line):
-                    text = line.removeprefix("- ").replace(MARK, "", 1)
+                    text = MARKS.sub("", line.removeprefix("- "), 1)
                     found[f"{page}#{_slug(match[1])}"] = text
     return found
 

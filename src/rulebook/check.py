@@ -13,6 +13,7 @@ from rulebook.load import load
 from rulebook.model import Finding, Half, Page
 from rulebook.parse import read_page, read_rules
 from rulebook.payload import PayloadError, payload
+from rulebook.probes import lint_probes
 from rulebook.render import STALE, generated
 from rulebook.skill import lint_skill
 from rulebook.style import lint_style
@@ -49,6 +50,7 @@ def check(root: Path) -> Report:
     findings += found
     findings += lint_errors(entries, rules)
     findings += checks.lint_checks(root, rules)
+    findings += lint_probes(root, rules)
     findings += match(pages, entries, evidence)
     findings += lint_style(pages.values())
     halves = [half for page in pages.values() for half in page.halves]

@@ -19,8 +19,8 @@ ALLOWED = (
 )
 TEXT_SUFFIXES = {".md", ".py", ".toml", ".ini", ".mako", ".txt", ""}
 # Most of it is scripts, which an agent runs and never loads: what it pays is in budget.py.
-LIMIT_FILES = 200
-LIMIT_BYTES = 1_000_000
+LIMIT_FILES = 220
+LIMIT_BYTES = 1_500_000
 # An installed skill is walked by the project's own ruff, which also formats Python in Markdown.
 RUFF = '# Keeps your project\'s linter out of this skill.\nexclude = ["*"]\n'
 

@@ -12,10 +12,11 @@ from rulebook.evidence import Evidence
 from rulebook.linters import linter_files
 from rulebook.model import Finding, Page
 from rulebook.payload import NAME
+from rulebook.probes import seen
 from rulebook.versions import pins, project_version
 
 SUMMARY = "Proven rules for async Python backends"
-MARK = "\u2020"  # on a trap that review.py finds in code
+REVIEW, PROBE = "\u2020", "\u2021"  # on a trap that review.py, or probe.py, finds
 # What the skill speaks about; the other pins only serve the tests.
 SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]
 SUBJECTS += ["aiohttp", "httpx2", "prometheus-client", "procrastinate"]
@@ -36,9 +37,9 @@ def generated(
         "numbers": numbers(rules, entries),
     }
     texts: dict[Path, str] = {}
-    found = found_in_code(root)
+    marks = {REVIEW: found_in_code(root), PROBE: seen(root)}
     for rule in rules.values():
-        texts[rule.path] = marked(rule, {slug for page, slug in found if page == rule.id})
+        texts[rule.path] = marked(rule, marks)
     for name in ("SKILL.md", "README.md"):
         path = root / name
         if not path.exists():
@@ -77,13 +78,14 @@ def _filled(
     return marker.sub(fill, text)
 
 
-def marked(rule: Page, found: set[str]) -> str:
-    """A rule's text with a mark on each trap that review.py finds in code, and on no other."""
+def marked(rule: Page, marks: dict[str, set[tuple[str, str]]]) -> str:
+    """A rule's text with a mark on each trap that a tool finds, and on no other."""
     lines = rule.text.split("\n")
     for claim in rule.claims:
-        mark = MARK if claim.slug in found else ""
+        own = "".join(mark for mark, found in marks.items() if (rule.id, claim.slug) in found)
         line = lines[claim.line - 1]
-        lines[claim.line - 1] = re.sub(rf"^- \*\*(.+?){MARK}?\*\*", rf"- **\1{mark}**", line)
+        lead = rf"^- \*\*(.+?)[{''.join(marks)}]*\*\*"
+        lines[claim.line - 1] = re.sub(lead, rf"- **\1{own}**", line)
     return "\n".join(lines)
 
 
