@@ -14,6 +14,7 @@ RULE = "rules/demo/retries.md"
 TEST = "tests/rules/demo/test_retries.py"
 ERRORS = "errors/demo.md"
 TEXTS = "tests/errors/demo/test_texts.py"
+PROBE = "scripts/probes/circles.py"
 CHECK = "scripts/checks/demo/retries.py"
 CASES = "tests/checks/demo/retries.md"
 FENCE = "```python\nimport asyncio"
@@ -93,6 +94,7 @@ MUTANTS = [
     Mutant(
         "check of nothing", CHECK, "def retry_loops", "def retry", "has no trap or pair 'retry'"
     ),
+    Mutant("probe of nothing", PROBE, "#a-closed-circle", "#an-oval", "no trap or pair 'an-oval'"),
     Mutant("no true case", CASES, "  # finding: except ConnectionError:", "", "has no true case"),
     Mutant(
         "no safe case", CASES, "\nexcept ConnectionError:", "\nexcept:  # finding: x", "no safe"

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.harness.probing import shipped
+
+running = shipped("core.application").running  # the lifespan around a block, as a server runs it
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 SPEC = {"version": "3.0", "spec_version": "2.3"}  # what uvicorn 0.54 announces
@@ -99,34 +101,3 @@ async def request(
     except Exception as error:
         exchange.error = error
     return exchange
-
-
-@asynccontextmanager
-async def running(app: App) -> AsyncIterator[dict[str, Any]]:
-    """Run the application's lifespan around the block, in one task as servers do; yield its state.
-
-    Raises RuntimeError when startup or shutdown fails, with the message the server would log.
-    """
-    state: dict[str, Any] = {}
-    inbox: asyncio.Queue[Message] = asyncio.Queue()
-    outbox: asyncio.Queue[Message] = asyncio.Queue()
-    scope = {"type": "lifespan", "asgi": SPEC, "state": state}
-    task = asyncio.ensure_future(app(scope, inbox.get, outbox.put))
-
-    async def phase(name: str) -> None:
-        inbox.put_nowait({"type": f"lifespan.{name}"})
-        answer = asyncio.create_task(outbox.get())
-        await asyncio.wait({task, answer}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            raise RuntimeError(f"lifespan ended during {name}") from task.exception()
-        if answer.result()["type"] != f"lifespan.{name}.complete":
-            await asyncio.wait({task})
-            raise RuntimeError(answer.result().get("message", "")) from task.exception()
-
-    await phase("startup")
-    try:
-        yield state
-    finally:
-        await phase("shutdown")
-        await asyncio.wait({task})

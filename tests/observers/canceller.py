@@ -5,9 +5,13 @@ cancelled too. Only the coroutine's own suspensions count, not those of tasks it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
+
+from tests.harness.probing import shipped
+
+Steps = shipped("core.tasks").Steps
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Run:
 
 async def cancelled_at(coroutine: Coroutine[Any, Any, Any], *points: int) -> Run:
     """Run a coroutine in a task of its own, cancelled at these suspensions (the first is 1)."""
-    counted = _Counted(coroutine, points)
-    task = asyncio.create_task(_awaiting(counted))
+    counted = _Points(points)
+    task = asyncio.create_task(_awaiting(Steps(coroutine, counted)))
     await asyncio.wait({task})
     if task.cancelled():
         return Run(points, counted.suspensions, error=asyncio.CancelledError())
@@ -55,33 +59,22 @@ async def each_point(
     raise ValueError(f"still suspended after {limit} runs")
 
 
-class _Counted:
-    """An awaitable that cancels the current task at chosen suspensions."""
+class _Points:
+    """Cancels the current task at chosen suspensions."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], points: tuple[int, ...]) -> None:
-        self.suspensions = 0
-        self._coroutine = coroutine
-        self._points = points
+    def __init__(self, points: tuple[int, ...]) -> None:
+        self.suspensions, self.points = 0, points
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        step = self._coroutine.send
-        value: Any = None
-        while True:
-            try:
-                waited_for = step(value)
-            except StopIteration as stop:
-                return stop.value
-            self.suspensions += 1
-            if self.suspensions in self._points:
-                task = asyncio.current_task()
-                if task is not None:
-                    # Before the suspension reaches the task, which then cancels what it waits for.
-                    task.cancel()
-            try:
-                value, step = (yield waited_for), self._coroutine.send
-            except BaseException as error:
-                value, step = error, self._coroutine.throw
+    def suspends(self, _: object) -> tuple[()]:
+        self.suspensions += 1
+        task = asyncio.current_task()
+        if self.suspensions in self.points and task is not None:
+            # Before the suspension reaches the task, which then cancels what it waits for.
+            task.cancel()
+        return ()
+
+    def resumes(self) -> None: ...
 
 
-async def _awaiting(awaitable: _Counted) -> Any:
+async def _awaiting(awaitable: Awaitable[Any]) -> Any:
     return await awaitable

@@ -1,0 +1,55 @@
+"""The COMMIT of the request fails: is the client told so?"""
+
+from .core.run import Run
+from .core.trace import Trace
+from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
+
+BACKGROUND = "in a background task"
+TRAPS = {
+    "": "sqlalchemy/sessions#error-caught-in-the-block",
+    BACKGROUND: "fastapi/lifespan#queue-the-job-with-its-row",
+}
+LATE = "fastapi/dependencies#one-session-alias"
+CAUGHT = "sqlalchemy/sessions#catch-a-conflict-around-a-savepoint"
+PROMISES = {"POST", "PUT", "PATCH", "DELETE"}
+
+
+async def look(run: Run) -> list[Verdict]:
+    """Refuse each COMMIT of a plain run in turn, and read what the client is told."""
+    if all(trace.undone for trace in run.traces) and run.request.method in PROMISES:
+        return [_undone(run)]
+    if not run.trace.commits:
+        return [Verdict("commit", CANNOT_TELL, "no transaction wrote anything")]
+    if not run.answer.complete:
+        why = "its client leaves before it ends, so nobody could be told of a failed COMMIT"
+        return [Verdict("commit", CANNOT_TELL, why)]
+    return [
+        await _refused(run, number, *commit) for number, commit in enumerate(run.trace.commits, 1)
+    ]
+
+
+def _undone(run: Run) -> Verdict:
+    says = f"what it wrote was rolled back, and the client was told {run.answer.told}"
+    evidence = [f"ROLLBACK at {place}" for place in run.trace.undone]
+    if run.trace.failed:
+        evidence.append("a statement failed before, and its error was caught")
+    return Verdict("commit", FOUND, says, evidence, CAUGHT if run.trace.failed else LATE)
+
+
+async def _refused(run: Run, number: int, place: str, late: str) -> Verdict:
+    trace = Trace(fail_commit=number)
+    answer = await run.again(trace)
+    before = len(run.trace.commits)
+    label = f"COMMIT {number} of {before}, at {place}"
+    if len(trace.commits) < number:
+        says = f"{label}, did not come again: answered {answer.told}"
+        return Verdict("commit", CANNOT_TELL, says)
+    if len(trace.commits) > before:
+        says = f"{label}, failed and was repeated: the client was told {answer.told}"
+        return Verdict("commit", OK, says)
+    if answer.told >= 400 or not answer.complete:
+        told = answer.told if answer.complete or not answer.status else "by a broken answer"
+        return Verdict("commit", OK, f"{label}, failed: the client was told {told}")
+    how = f"it ran {late}" if late else "it ran before the response, and its error was swallowed"
+    says = f"{label}, failed: the client was told {answer.told}"
+    return Verdict("commit", FOUND, says, [how], TRAPS.get(late, LATE))

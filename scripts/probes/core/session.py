@@ -1,0 +1,182 @@
+"""Run the probes on each request of an application, and gather what they say."""
+
+import asyncio
+import gc
+import importlib
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import health, tasks
+from . import application, asyncpg_hooks, database, network
+from .client import LATEST
+from .places import look_below
+from .requests import Request
+from .run import Limits, Run
+from .tasks import task_factory
+from .trace import Trace
+from .verdict import CANNOT_TELL, Verdict
+
+# The probes of a request in the order of their worth; each is a module beside this folder.
+OF_A_REQUEST = (
+    "commit", "checkouts", "loop", "errors", "dials", "cancel", "statements", "inputs", "restart",
+)  # fmt: skip
+Setup = Callable[[Any, dict[str, Any]], Any]
+Progress = Callable[[str], None]
+
+
+class MisuseError(Exception):
+    """Nothing can be told for a reason the user can mend; the message says which."""
+
+
+@dataclass
+class Plan:
+    """What to probe, and how."""
+
+    requests: list[Request]
+    wanted: set[str]
+    limits: Limits = field(default_factory=Limits)
+    ready: Request | None = None
+    live: Request | None = None
+    setup: Setup | None = None
+    hosts: list[str] = field(default_factory=list)
+    any_database: bool = False
+    limit: float = 60.0  # seconds for one probe of a request
+    folder: Path = field(default_factory=Path)  # where the application's code is
+    freeze: bool = True  # keep what is there at the start from the collector, which is then quick
+
+
+async def examine(app: Any, plan: Plan, progress: Progress = lambda _: None) -> list[Verdict]:
+    """Start the application, send its requests, probe each, and stop the application.
+
+    Raises MisuseError when the application wants what it may not have, ApplicationError when it
+    does not start or stop, RequestError for a placeholder without a value.
+    """
+    loop = asyncio.get_running_loop()
+    look_below(plan.folder)
+    around, seen = network.Network(plan.hosts), database.Seen()
+    allowed = (lambda _: True) if plan.any_database else around.allows
+    usual, handler = loop.get_task_factory(), loop.get_exception_handler()
+    with ExitStack() as stack:
+        stack.enter_context(database.watched(allowed, seen))
+        stack.enter_context(asyncpg_hooks.watched(allowed, seen))
+        stack.enter_context(network.guarded(around))
+        stack.callback(loop.set_task_factory, usual)
+        stack.callback(loop.set_exception_handler, handler)
+        if plan.freeze:
+            stack.callback(gc.unfreeze)
+        loop.set_task_factory(task_factory)
+        stack.enter_context(network.dials_counted(loop))
+        session = _Session(app, plan, progress, seen)
+        try:
+            found = await session.run()
+        finally:
+            if seen.refused:
+                names = ", ".join(sorted(seen.refused))
+                text = "every probe may spoil its data; --allow-remote if that is all right"
+                raise MisuseError(f"the application's database is on {names}: {text}")
+    for host, count in around.refused.items():
+        says = f"{count} connections to {host} were refused; --host {host} allows them"
+        found.append(Verdict("network", CANNOT_TELL, says))
+    return found
+
+
+class _Session:
+    def __init__(self, app: Any, plan: Plan, progress: Progress, seen: database.Seen) -> None:
+        self.app, self.plan, self.progress, self.seen = app, plan, progress, seen
+
+    async def run(self) -> list[Verdict]:
+        found: list[Verdict] = []
+        runs: list[Run] = []
+        last: list[tuple[Run, Trace, int]] = []  # and the status
+        async with application.running(self.app) as state:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(self._hear(loop.get_exception_handler()))
+            await self._set_up(state)
+            self.seen.alone = 0
+            gc.collect()
+            if self.plan.freeze:
+                gc.freeze()
+            for request in self.plan.requests:
+                run = Run(self.app, state, request, self.plan.limits)
+                found += await self._probed(run)
+                if not run.failed:
+                    runs.append(run)
+            found += await self._health(state)
+            if "tasks" in self.plan.wanted:
+                for run in runs:
+                    trace = Trace()
+                    last.append((run, trace, (await run.send(trace)).told))
+        found += [_named(tasks.judge(*each), each[0].request) for each in last]
+        return found
+
+    async def _set_up(self, state: dict[str, Any]) -> None:
+        if self.plan.setup is None:
+            return
+        values = self.plan.setup(self.app, state)
+        values = dict((await values if asyncio.iscoroutine(values) else values) or {})
+        headers = {name.lower(): value for name, value in values.pop("headers", {}).items()}
+        for request in [*self.plan.requests, self.plan.ready, self.plan.live]:
+            if request is not None:
+                request.values = values
+                request.headers |= headers
+
+    async def _probed(self, run: Run) -> list[Verdict]:
+        self.progress(f"{run.request.label}: as it is")
+        await run.observe(4)
+        if run.failed:
+            return [Verdict("request", CANNOT_TELL, run.failed, request=run.request.label)]
+        del run.traces[0], run.stalls[0]  # the first one warms up
+        found: list[Verdict] = []
+        for name in OF_A_REQUEST:
+            if name in self.plan.wanted:
+                self.progress(f"{run.request.label}: {name}")
+                look = importlib.import_module(f"...{name}", __name__).look
+                found += await self._within_limit(name, look(run))
+        return [_named(each, run.request) for each in found]
+
+    async def _health(self, state: dict[str, Any]) -> list[Verdict]:
+        if "health" not in self.plan.wanted:
+            return []
+        if self.plan.ready is None and self.plan.live is None:
+            why = "it is not known which paths an orchestrator asks: --ready PATH --live PATH"
+            return [Verdict("health", CANNOT_TELL, why)]
+        self.progress("health")
+        look = health.look(self.app, state, self.plan, self.seen)
+        return await self._within_limit("health", look)
+
+    async def _within_limit(self, name: str, look: Awaitable[list[Verdict]]) -> list[Verdict]:
+        try:
+            async with asyncio.timeout(self.plan.limit):
+                return await look
+        except TimeoutError:
+            says = f"it took longer than {self.plan.limit:.0f} s (--limit)"
+            return [Verdict(name, CANNOT_TELL, says)]
+
+    @staticmethod
+    def _hear(usual: Any) -> Any:
+        """Note what tasks of the user's raised without anybody looking."""
+
+        def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            task = context.get("task") or context.get("future")
+            trace = LATEST[-1] if LATEST else Trace()
+            started = trace.started.get(id(task))
+            if started and started.users and context["message"].startswith("Task"):
+                trace.errors.append(f"{context['message']}: {started.label}")
+            (usual or (lambda loop, context: loop.default_exception_handler(context)))(
+                loop, context
+            )
+
+        return handle
+
+
+def _named(verdict: Verdict, request: Request) -> Verdict:
+    verdict.request = request.label
+    return verdict
+
+
+def told(verdicts: list[Verdict]) -> bool:
+    """Whether anything at all could be told."""
+    return any(each.verdict != CANNOT_TELL for each in verdicts)

@@ -1,0 +1,49 @@
+"""Every statement and connect fails: what is the client told?"""
+
+from .core.client import Answer
+from .core.database import SECRET
+from .core.run import Run
+from .core.trace import Trace
+from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
+
+TELLING = (SECRET, "hunter2", "INSERT INTO", "SELECT ", "Traceback (most recent")
+INPUTS = "fastapi/middleware#problem-details-without-inputs"
+CORS = "fastapi/middleware#cors-around-everything"
+IDS = "fastapi/middleware#no-id-in-log-lines"
+
+
+async def look(run: Run) -> list[Verdict]:
+    """The body of the error, its status, its CORS headers and its request id."""
+    trace = Trace(fail="error")
+    answer = await run.again(trace)
+    if not trace.statements and not trace.connects and not trace.holds:
+        return [Verdict("errors", CANNOT_TELL, "it sends no statement that could fail")]
+    found = [*_body(answer), *_headers(run.answer, answer)]
+    if found:
+        return found
+    says = f"a statement that fails is answered {answer.told}, without its text"
+    return [Verdict("errors", OK, says)]
+
+
+def _body(answer: Answer) -> list[Verdict]:
+    telling = next((text for text in TELLING if text in answer.text), None)
+    if telling is not None:
+        at = answer.text.index(telling)
+        says = f"a statement that fails is answered {answer.told} with the error's text"
+        shown = [answer.text[max(0, at - 60) : at + 90]]
+        return [Verdict("errors", FOUND, says, shown, INPUTS)]
+    if answer.told < 400 and answer.complete:
+        says = f"every statement failed, and the client was told {answer.told}"
+        trap = "fastapi/lifespan#readiness-that-answers"
+        return [Verdict("errors", FOUND, says, [answer.text[:150]], trap)]
+    return []
+
+
+def _headers(plain: Answer, failed: Answer) -> list[Verdict]:
+    """Headers that the answer of a plain run has and that of a failed one has not."""
+    found = []
+    for name, trap in (("access-control-allow-origin", CORS), ("x-request-id", IDS)):
+        if plain.header(name) is not None and failed.header(name) is None:
+            says = f"{name} is missing on the answer {failed.told} to a statement that fails"
+            found.append(Verdict("errors", FOUND, says, [], trap))
+    return found

@@ -1,0 +1,150 @@
+"""Requests that are wrong in one place: is what was sent echoed, is anything a 500?"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .core.run import Run, collect
+from .core.trace import Trace
+from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
+
+TRAP = "fastapi/middleware#problem-details-without-inputs"
+SECRET = re.compile(r"pass|secret|token|key|auth|credential|pin\b|otp|cvv|ssn|iban", re.I)
+IDENTIFIER = re.compile(r"\d+|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+FIELDS = 20  # of a body that are made wrong
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A request made wrong: what is wrong with it, and what it carries by the field's name."""
+
+    what: str
+    path: str
+    body: str
+    marks: tuple[tuple[str, str], ...]  # (name of a field, what was put there)
+
+
+async def look(run: Run) -> list[Verdict]:
+    """Each field missing, of a wrong type, NaN; each query parameter and id in the path."""
+    sent = list(wrong(*run.request.filled()))
+    if not sent:
+        why = "it has no body, no query and no id in its path to make wrong"
+        return [Verdict("inputs", CANNOT_TELL, why)]
+    faults: dict[str, str] = {}
+    echoed: dict[str, str] = {}
+    for each in sent:
+        trace = Trace()
+        answer = await run.again(trace, path=each.path, body=each.body)
+        if answer.told >= 500:
+            faults.setdefault(f"{answer.told} when {each.what}", repr(answer.error)[:150])
+        elif answer.told >= 400:
+            for name, mark in each.marks:
+                if mark in answer.text:
+                    echoed.setdefault(name, f"{answer.told} when {each.what}")
+        collect(trace, answer)
+    return _verdicts(len(sent), faults, echoed)
+
+
+def _verdicts(count: int, faults: dict[str, str], echoed: dict[str, str]) -> list[Verdict]:
+    found = []
+    if faults:
+        evidence = [f"{what}: {error}" for what, error in list(faults.items())[:4]]
+        says = "a wrong request is answered as a fault of the server"
+        found.append(Verdict("inputs", FOUND, says, evidence, TRAP))
+    secret = {name: when for name, when in echoed.items() if SECRET.search(name)}
+    if secret:
+        evidence = [f"{name}: {when}" for name, when in secret.items()]
+        says = "an error answer repeats what the client sent as a secret"
+        found.append(Verdict("inputs", FOUND, says, evidence, TRAP))
+    if found:
+        return found
+    plain = f"; the answer repeats {', '.join(sorted(echoed))}" if echoed else ""
+    return [Verdict("inputs", OK, f"{count} wrong requests, none a 500, no secret repeated{plain}")]
+
+
+def wrong(path: str, body: str) -> Iterator[Wrong]:
+    """Every wrong form of a request."""
+    if body[:1] in ("{", "["):
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = None
+        yield from _documents(path, document) if document else ()
+    elif body:
+        yield from _forms(path, body)
+    route, _, query = path.partition("?")
+    for pair in filter(None, query.split("&")):
+        name = pair.partition("=")[0]
+        changed = f"{route}?{query.replace(pair, f'{name}={_mark(name)}')}"
+        yield Wrong(f"?{name} is wrong", changed, body, ((name, _mark(name)),))
+    for part in route.split("/"):
+        if IDENTIFIER.fullmatch(part):
+            changed = path.replace(part, _mark("id"), 1)
+            yield Wrong(
+                "the id in the path is wrong", changed, body, (("id in the path", _mark("id")),)
+            )
+
+
+def _documents(path: str, document: Any) -> Iterator[Wrong]:
+    places = list(_leaves(document))
+    marked, marks = document, []
+    for place, value in places:
+        if isinstance(value, str):
+            marked = _changed(marked, place, _mark(place[-1]))
+            marks.append((".".join(map(str, place)), _mark(place[-1])))
+    for place, value in places[:FIELDS]:
+        name = ".".join(map(str, place))
+        others = tuple(each for each in marks if each[0] != name)
+        yield Wrong(f"{name} is missing", path, json.dumps(_without(marked, place)), others)
+        bad = {"x": _mark(place[-1])} if isinstance(value, str) else _mark(place[-1])
+        own = ((name, _mark(place[-1])),)
+        changed = json.dumps(_changed(document, place, bad))
+        yield Wrong(f"{name} is of a wrong type", path, changed, own)
+        yield Wrong(f"{name} is NaN", path, json.dumps(_changed(document, place, float("nan"))), ())
+
+
+def _forms(path: str, body: str) -> Iterator[Wrong]:
+    pairs = [pair.partition("=")[0] for pair in body.split("&")]
+    for missing in pairs:
+        rest = [name for name in pairs if name != missing]
+        changed = "&".join(f"{name}={_mark(name)}" for name in rest)
+        yield Wrong(f"{missing} is missing", path, changed, tuple((n, _mark(n)) for n in rest))
+
+
+def _mark(name: object) -> str:
+    """A value that no answer holds by chance, and that tells its field."""
+    return f"probe-7f3a9c-{re.sub(r'[^a-z0-9]', '', str(name).lower())}-value"
+
+
+def _leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, each in inner:
+        yield (*place, key), each
+        yield from _leaves(each, (*place, key))
+
+
+def _changed(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    copy, holder = _copied(value, place)
+    holder[place[-1]] = new
+    return copy
+
+
+def _without(value: Any, place: tuple[Any, ...]) -> Any:
+    copy, holder = _copied(value, place)
+    del holder[place[-1]]
+    return copy
+
+
+def _copied(value: Any, place: tuple[Any, ...]) -> tuple[Any, Any]:
+    copy = holder = json.loads(json.dumps(value))
+    for key in place[:-1]:
+        holder = holder[key]
+    return copy, holder

@@ -1,0 +1,120 @@
+"""The errors probe: what the client is told when the database refuses."""
+
+import pytest
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from tests.harness import correct
+from tests.harness.probing import judged, probed, told, traps
+from tests.probes.shop import LIST, READ, shop
+
+INPUTS = "fastapi/middleware#problem-details-without-inputs"
+
+
+def failing(store, **handlers):
+    """A shop that lists its stock, and answers a database error as `answer` does."""
+    app = shop(store.url)
+
+    @app.get("/stock")
+    async def stock(request: Request) -> list[str]:
+        async with request.state.sessions() as session:
+            return list(await session.scalars(READ))
+
+    if handlers:
+        app.add_exception_handler(SQLAlchemyError, handlers["answer"])
+    return app
+
+
+async def with_its_text(request, error):
+    return JSONResponse({"error": str(error)}, 500)
+
+
+async def with_an_empty_list(request, error):
+    return JSONResponse([])
+
+
+async def bare(request, error):
+    return JSONResponse({"error": "try again later"}, 503)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (with_its_text, {INPUTS}),
+        (with_an_empty_list, {"fastapi/lifespan#readiness-that-answers"}),
+        (bare, set()),
+        (correct("fastapi/middleware", "problem-details-without-inputs").problem, set()),
+    ],
+)
+def test_an_error_that_tells_too_much_or_too_little_is_found(store, answer, expected) -> None:
+    """The error's text in the body, or a 200 for what failed; not a bare 503."""
+    verdicts = probed(failing(store, answer=answer), LIST, wanted="errors")
+
+    assert traps(verdicts) == expected
+
+
+class Ids:
+    """Puts a request id on what the application answers, or on all but a crash."""
+
+    def __init__(self, app, *, everywhere: bool) -> None:
+        self.app, self.everywhere = app, everywhere
+
+    async def __call__(self, scope, receive, send):
+        async def marked(message):
+            if message["type"] == "http.response.start" and (
+                self.everywhere or message["status"] < 500
+            ):
+                message["headers"] = [*message["headers"], (b"x-request-id", b"1")]
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_header_that_the_error_lacks_is_found(sqlite, everywhere) -> None:
+    """The plain answer has a request id: the one of the crash has to have it too."""
+    app = Ids(failing(sqlite), everywhere=everywhere)
+
+    verdicts = probed(app, LIST, wanted="errors")
+
+    expected = set() if everywhere else {"fastapi/middleware#no-id-in-log-lines"}
+    assert traps(verdicts) == expected
+
+
+def test_a_header_that_no_answer_has_is_not_missed(sqlite) -> None:
+    """Without CORS and ids on the plain answer nothing is said of them."""
+    verdicts = probed(failing(sqlite), LIST, wanted="errors")
+
+    assert judged(verdicts, "errors") == {"ok"}, told(verdicts, "errors")
+
+
+def test_a_request_that_sends_no_statement_cannot_be_told_of(sqlite) -> None:
+    """There is nothing that could fail."""
+    app = shop(sqlite.url)
+    app.get("/version")(lambda: "1")
+
+    verdicts = probed(app, "GET /version", wanted="errors")
+
+    assert judged(verdicts, "errors") == {"cannot-tell"}
+
+
+def test_a_stream_that_breaks_is_not_told_success(sqlite) -> None:
+    """The status was sent before the statement failed; the body is not complete."""
+    from fastapi.responses import StreamingResponse
+
+    app = shop(sqlite.url)
+
+    @app.get("/stock")
+    async def stock(request: Request) -> StreamingResponse:
+        async def lines():
+            yield "sku\n"
+            async with request.state.sessions() as session:
+                for sku in await session.scalars(READ):
+                    yield f"{sku}\n"
+
+        return StreamingResponse(lines())
+
+    verdicts = probed(app, LIST, wanted="errors")
+
+    assert judged(verdicts, "errors") == {"ok"}, told(verdicts, "errors")

@@ -1,0 +1,101 @@
+"""The inputs probe: what wrong requests are answered."""
+
+import pytest
+from fastapi import Request
+from pydantic import BaseModel
+
+from tests.harness import correct
+from tests.harness.probing import judged, probed, told, traps
+from tests.probes.shop import shop
+
+TRAP = "fastapi/middleware#problem-details-without-inputs"
+
+
+class Login(BaseModel):
+    name: str
+    password: str
+
+
+class Address(BaseModel):
+    street: str
+    number: int
+
+
+def plain():
+    """FastAPI with its own 422."""
+    app = shop()
+
+    @app.post("/login")
+    async def log_in(login: Login) -> None: ...
+
+    @app.post("/addresses")
+    async def address(address: Address) -> None: ...
+
+    @app.get("/items/{number}")
+    async def item(number: int, limit: int = 3) -> None: ...
+
+    return app
+
+
+def test_an_echo_of_a_password_is_found() -> None:
+    """The 422 about the missing name repeats the password beside it."""
+    verdicts = probed(plain(), 'POST /login {"name": "a", "password": "p"}', wanted="inputs")
+
+    assert (traps(verdicts), "password" in told(verdicts, "inputs")) == ({TRAP}, True)
+
+
+def test_an_echo_of_plain_fields_is_a_note() -> None:
+    """Every default FastAPI application repeats them; nobody is hurt by a street."""
+    app = plain()
+    problem = correct("fastapi/middleware", "problem-details-without-inputs").problem
+    app.add_exception_handler(ValueError, problem)
+
+    verdicts = probed(app, "GET /items/3?limit=2", wanted="inputs")
+
+    assert judged(verdicts, "inputs") == {"ok"}, told(verdicts, "inputs")
+    assert "repeats" in told(verdicts, "inputs")
+
+
+def test_a_wrong_type_that_makes_a_500_is_found() -> None:
+    """Glue that reads an unchecked dict fails for what a client may send."""
+    app = shop()
+
+    @app.post("/orders")
+    async def order(request: Request) -> str:
+        return (await request.json())["sku"].upper()
+
+    verdicts = probed(app, 'POST /orders {"sku": "a"}', wanted="inputs")
+
+    assert "500 when sku is missing" in told(verdicts, "inputs")
+
+
+@pytest.mark.parametrize(
+    ("asked", "wrong"),
+    [
+        ('POST /x {"a": {"b": [1]}}', {"a.b.0 is NaN", "a is missing", "a.b is of a wrong type"}),
+        ("POST /x a=1&b=2", {"a is missing", "b is missing"}),
+        ("GET /x?a=1&b=2", {"?a is wrong", "?b is wrong"}),
+        ("GET /x/0190f5a4-1111-7222-8333-444455556666", {"the id in the path is wrong"}),
+        ("GET /x", set()),
+        ("POST /x []", set()),
+        ("POST /x {no json", set()),
+    ],
+)
+def test_each_place_of_a_request_is_made_wrong(asked, wrong) -> None:
+    """Nested fields, forms, queries and ids."""
+    from tests.harness.probing import read_request, shipped
+
+    request = read_request(asked, {})
+
+    made = {each.what for each in shipped("inputs").wrong(request.path, request.body)}
+    assert wrong <= made
+
+
+def test_a_request_without_inputs_cannot_be_told_of() -> None:
+    """There is nothing to make wrong."""
+    app = shop()
+    app.get("/version")(lambda: "1")
+
+    verdicts = probed(app, "GET /version", wanted="inputs")
+
+    assert judged(verdicts, "inputs") == {"cannot-tell"}

@@ -1,0 +1,85 @@
+"""The loop probe: what keeps the event loop from running."""
+
+import asyncio
+import hashlib
+import socket
+import time
+
+import pytest
+from sqlalchemy import create_engine
+
+from tests.harness.probing import found, judged, probed, told
+from tests.probes.shop import READ, shop
+
+
+def hashing() -> None:
+    hashlib.pbkdf2_hmac("sha256", b"pa55", b"salt", 250_000)
+
+
+def resolving() -> None:
+    socket.getaddrinfo("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize("work", [hashing, resolving])
+def test_a_call_that_blocks_is_found_by_its_line(work) -> None:
+    """By the length of its stall, or by what it calls, however short."""
+    app = shop()
+
+    @app.get("/work")
+    async def blocking() -> None:
+        work()
+
+    verdicts = probed(app, "GET /work", wanted="loop")
+
+    assert (found(verdicts), work.__name__ in told(verdicts, "loop")) == ({"loop"}, True)
+
+
+@pytest.mark.parametrize("work", [hashing, resolving])
+def test_the_same_call_in_a_thread_is_fine(work) -> None:
+    """The loop runs on meanwhile."""
+    app = shop()
+
+    @app.get("/work")
+    async def threaded() -> None:
+        await asyncio.to_thread(work)
+
+    verdicts = probed(app, "GET /work", wanted="loop")
+
+    assert judged(verdicts, "loop") == {"ok"}, told(verdicts, "loop")
+
+
+@pytest.mark.parametrize(("plain", "verdict"), [(False, "found"), (True, "ok")])
+def test_a_sync_engine_is_found_on_the_loop_and_fine_in_a_thread(sqlite, plain, verdict) -> None:
+    """However short its statement was this time."""
+    app, engine = shop(), create_engine(sqlite.url.replace("+aiosqlite", ""))
+
+    def read() -> list[str]:
+        with engine.connect() as connection:
+            return list(connection.scalars(READ))
+
+    async def reading() -> list[str]:
+        return read()
+
+    app.get("/stock")(read if plain else reading)
+    try:
+        verdicts = probed(app, "GET /stock", wanted="loop")
+    finally:
+        engine.dispose()
+
+    assert judged(verdicts, "loop") == {verdict}, told(verdicts, "loop")
+
+
+def test_one_slow_run_among_quick_ones_is_no_stall() -> None:
+    """A busy machine does not make each run slow: the shortest of several decides."""
+    app, runs = shop(), []
+
+    @app.get("/work")
+    async def sometimes() -> None:
+        runs.append(1)
+        end = time.perf_counter() + (0.08 if len(runs) in (2, 3) else 0)
+        while time.perf_counter() < end:
+            pass
+
+    verdicts = probed(app, "GET /work", wanted="loop")
+
+    assert judged(verdicts, "loop") == {"ok"}, told(verdicts, "loop")
