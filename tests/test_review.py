@@ -252,7 +252,7 @@ def test_a_circle_of_imports_ends(tmp_path: Path) -> None:
 
 def test_many_processes_find_what_one_does(tmp_path: Path) -> None:
     """A large tree is shared among the cores, and facts of one module reach all."""
-    names = [f"m{number}.py" for number in range(130)]
+    names = [f"m{number}.py" for number in range(410)]
     for name in names:
         (tmp_path / name).write_text(BAD, encoding="utf-8")
     files = {name: tmp_path / name for name in names}

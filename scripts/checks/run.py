@@ -15,7 +15,7 @@ from project.project import SPEAKS, Fact, Project, facts
 from checks import CHECKS, Check, Report, load
 from checks.ignores import apply
 
-MANY = 120  # files, from which on further processes are worth their start
+MANY = 400  # files, from which on further processes are worth their start
 
 
 @dataclass(frozen=True, order=True)

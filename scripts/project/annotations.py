@@ -16,6 +16,7 @@ YIELDING = {
     for name in ("AsyncGenerator", "AsyncIterator", "AsyncIterable", "Generator", "Iterator")
 }
 MANAGERS = {"contextlib.AbstractAsyncContextManager", "typing.AsyncContextManager"}
+INJECTORS = {"fastapi.Depends", "fastapi.Security"}
 CALLABLES = {"typing.Callable", "collections.abc.Callable"}
 DEEP = 12  # assignments and aliases followed in a row
 
@@ -101,7 +102,8 @@ class Annotations(Names):
         """Read a `Depends(...)` or `Security(...)` call."""
         if not isinstance(node, ast.Call):
             return None
-        if self.name(module, node.func) not in ("fastapi.Depends", "fastapi.Security"):
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        if called not in module.injectors or self.name(module, node.func) not in INJECTORS:
             return None
         words = {each.arg: each.value for each in node.keywords}
         provider = node.args[0] if node.args else words.get("dependency")

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from project.injected import injections
-from project.module import FUNCTIONS, Module
+from project.module import FUNCTIONS, Module, own
 from project.providers import SESSIONS, yields
 
 CACHES = ("functools.lru_cache", "functools.cache")
@@ -31,7 +31,13 @@ def outlived(module: Module, function: ast.AST) -> str | None:
         module.project.annotated(module, arg.annotation) in SESSIONS
         for arg, _ in injections(module, function)
     )
-    returned = module.project.annotated(module, function.returns)
-    if injected or (provider and returned in SESSIONS):
+    if injected or (provider and _returns_session(module, function)):
         return "keeps a session for later requests"
     return None
+
+
+def _returns_session(module: Module, function: ast.AST) -> bool:
+    if module.project.annotated(module, function.returns) in SESSIONS:
+        return True
+    ends = (each for each in own(function) if isinstance(each, ast.Return))
+    return any(module.value(each.value) in SESSIONS for each in ends)

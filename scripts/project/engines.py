@@ -1,6 +1,7 @@
 """Engines of SQLAlchemy and pools of asyncpg: where they are made, and what holds them."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 from project.distributions import is_script, serves
@@ -20,6 +21,10 @@ MAKE_POOL = "asyncpg.create_pool"
 POOL = "asyncpg.Pool"
 TIMEOUTS = {"asyncio.timeout", "asyncio.timeout_at", "anyio.fail_after", "anyio.move_on_after"}
 TIMEOUTS |= {"async_timeout.timeout", "async_timeout.timeout_at"}
+OTHERS = re.compile(
+    r"redis|thread|process|executor|worker|http|mysql|mongo|amqp|rabbit|channel|arq|psycopg|browser"
+    r"|proxy|session|socket|memory|task|job"
+)
 WAITS = {"asyncio.wait_for", "asyncio.wait"}
 
 
@@ -180,8 +185,10 @@ def pool_calls(module: Module, *names: str) -> Iterator[ast.Call]:
     for call in module.all(ast.Call):
         if isinstance(call.func, ast.Attribute) and call.func.attr in names:
             owner = call.func.value
-            named = getattr(owner, "attr", getattr(owner, "id", ""))
-            if named.lower().endswith("pool") and module.value(owner) is None:
+            named = getattr(owner, "attr", getattr(owner, "id", "")).lower()
+            waits = isinstance(call.parent, ast.Await | ast.withitem | ast.Call)
+            mine = named.endswith("pool") and not OTHERS.search(named)
+            if mine and waits and module.value(owner) is None:
                 yield call
 
 
@@ -202,8 +209,10 @@ def _ends(module: Module, node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and module.name(node.func) in TIMEOUTS
 
 
-def is_sqlite(call: ast.Call) -> bool:
-    """Whether an engine is one of SQLite, by what is written around it."""
+def is_sqlite(module: Module, call: ast.Call) -> bool:
+    """Whether an engine is one of SQLite, by its address or by what is written around it."""
+    if call.args and _constant(module, call.args[0]).startswith("sqlite"):
+        return True
     if "sqlite" in ast.unparse(call).lower() or "check_same_thread" in ast.unparse(call):
         return True
     below: ast.AST = call
@@ -218,13 +227,20 @@ def is_sqlite(call: ast.Call) -> bool:
     return False
 
 
+def _constant(module: Module, node: ast.expr) -> str:
+    """The text that a name at the top of the module holds, when it is bound once."""
+    bound = module.bindings(module.tree).get(getattr(node, "id", ""), [])
+    value = getattr(bound[0].parent, "value", None) if len(bound) == 1 else None
+    return written(value) if isinstance(value, ast.Constant | ast.JoinedStr) else ""
+
+
 def unbounded_engines(module: Module) -> Iterator[tuple[ast.Call, bool]]:
     """Engines whose `pool_timeout` is the default one, and whether it is sure that they serve."""
     if is_script(module):
         return
     per_call = {call for call, _, _ in engines_per_call(module)}
     for call in module.calls(MAKE_ENGINE):
-        if call in per_call or spreads(call) or _pools_nothing(call) or is_sqlite(call):
+        if call in per_call or spreads(call) or _pools_nothing(call) or is_sqlite(module, call):
             continue
         if keyword(call, "pool_timeout") is not None or keyword(call, "pool") is not None:
             continue

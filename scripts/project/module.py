@@ -21,6 +21,15 @@ _FIELDS = {
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
 
+_OWN = {
+    kind: tuple(name for name in names if not (issubclass(kind, SCOPES) and name == "body"))
+    for kind, names in _FIELDS.items()
+}
+_BINDERS = {
+    *(ast.Name, ast.alias, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
+    *(ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.Global),
+}
+
 
 class Module:
     """A parsed file. Each node of its tree has a `parent`, and the `slot` (field) it stands in."""
@@ -108,6 +117,12 @@ class Module:
         return named or path.name == "conftest.py" or bool(folders.intersection(parts[:-1]))
 
     @cached_property
+    def injectors(self) -> set[str]:
+        """How the module may call FastAPI's `Depends` and `Security`."""
+        names = {"Depends", "Security"}
+        return names | {each.asname for each in self.all(ast.alias) if each.name in names} - {None}
+
+    @cached_property
     def is_revision(self) -> bool:
         """Whether it is an Alembic revision."""
         bound = self.bindings(self.tree)
@@ -125,8 +140,9 @@ class Module:
                 for arg in arguments(scope):
                     found[arg.arg].append(arg)
             for node in own(scope):
-                for name in _bound(node):
-                    found[name].append(node)
+                if node.__class__ in _BINDERS:
+                    for name in _bound(node):
+                        found[name].append(node)
             self._scopes[scope] = dict(found)
         return self._scopes[scope]
 
@@ -178,22 +194,20 @@ def own(scope: ast.AST) -> Iterator[ast.AST]:
 
     A nested function or class is yielded itself, and its decorators and defaults are walked.
     """
-    body = scope.body if isinstance(scope.body, list) else [scope.body]
-    stack = body[::-1]
+    stack = scope.body[::-1] if isinstance(scope.body, list) else [scope.body]
     while stack:
         node = stack.pop()
         yield node
         inner: list[ast.AST] = []
-        for name in _FIELDS[node.__class__]:
-            if isinstance(node, SCOPES) and name == "body":
-                continue
-            value = node.__dict__.get(name)
-            inner += [
-                each
-                for each in (value if value.__class__ is list else (value,))
-                if isinstance(each, ast.AST)
-            ]
-        stack += inner[::-1]
+        fields = node.__dict__
+        for name in _OWN[node.__class__]:
+            value = fields.get(name)
+            if value.__class__ is list:
+                inner += [each for each in value if isinstance(each, ast.AST)]
+            elif isinstance(value, ast.AST):
+                inner.append(value)
+        inner.reverse()
+        stack += inner
 
 
 def inside(node: ast.AST, *kinds: type[ast.AST]) -> Iterator[ast.AST]:

@@ -32,6 +32,7 @@ class Names:
         self.unread: dict[str, Unread] = {}
         self._modules: dict[str, Module | None] = {}
         self._found: dict[tuple[str, str], str | None] = {}
+        self._members: dict[tuple[str, str], str] = {}
         self._depth = 0
 
     def module(self, file: str) -> Module | None:
@@ -51,6 +52,16 @@ class Names:
 
     def name(self, module: Module, node: ast.AST | None) -> str | None:
         """What an expression such as `a.b.c` stands for; None for a local variable or a value."""
+        if node is None or node.__class__ not in (ast.Name, ast.Attribute):
+            return None
+        if "stands_for" not in node.__dict__:
+            found = self._named(module, node)
+            if self._depth:
+                return found  # within a chain that may be cut
+            node.stands_for = found
+        return node.stands_for
+
+    def _named(self, module: Module, node: ast.AST) -> str | None:
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.append(node.attr)
@@ -106,10 +117,16 @@ class Names:
 
     def member(self, module: Module, identifier: str) -> str | None:
         """What a name at the top of a module stands for, or None when nothing binds it there."""
-        bound = module.bindings(module.tree).get(identifier)
-        if bound is None:
-            return self._starred(module, identifier)
-        return self._binding(module, bound, identifier) or f"{module.path}:{identifier}"
+        key = module.path, identifier
+        if key not in self._members:
+            bound = module.bindings(module.tree).get(identifier)
+            if bound is None:
+                return self._starred(module, identifier)
+            found = self._binding(module, bound, identifier) or f"{module.path}:{identifier}"
+            if self._depth:
+                return found
+            self._members[key] = found
+        return self._members[key]
 
     def _local(self, module: Module, scope: ast.AST, identifier: str) -> str | None:
         bound = module.bindings(scope)[identifier]
@@ -218,7 +235,7 @@ class Names:
         """The file that `import dotted` reads in the project, or None."""
         if dotted.partition(".")[0] in OUTSIDE:
             return None
-        key = dotted, str(PurePosixPath(importer).parent)
+        key = dotted, importer
         if key not in self._found:
             places = (folder.joinpath(*dotted.split(".")) for folder in self._roots(importer))
             self._found[key] = next(filter(None, map(self._file, places)), None)

@@ -10,6 +10,8 @@ SESSIONS = (SESSION, "sqlalchemy.orm.Session", "sqlmodel.Session")
 MANAGED = {"contextlib.asynccontextmanager", "contextlib.contextmanager"}
 BROAD = {"builtins.Exception", "builtins.BaseException"}
 DATABASE = ("sqlalchemy.exc.", "asyncpg.exceptions.", "asyncpg.PostgresError", "psycopg.Error")
+STORES = {"sqlalchemy", "sqlmodel", "asyncpg", "psycopg", "psycopg2", "aiosqlite", "sqlite3"}
+STORES |= {"aiomysql", "asyncmy", "databases", "pymongo", "motor"}
 DEEP = 4
 
 
@@ -25,7 +27,10 @@ def generators(module: Module) -> Iterator[ast.AST]:
 
 def yields(function: ast.AST) -> list[ast.Yield]:
     """The `yield` expressions of a function's own body."""
-    return [each for each in own(function) if isinstance(each, ast.Yield)]
+    if "yields" not in function.__dict__:
+        function.yields = [each for each in own(function) if isinstance(each, ast.Yield)]
+    found: list[ast.Yield] = function.yields
+    return found
 
 
 def in_default_scope(module: Module, function: ast.AST) -> bool:
@@ -44,7 +49,7 @@ def committing(module: Module, function: ast.AST, depth: int = 0) -> ast.AST | N
             if _commits_at_exit(module, item.context_expr, depth):
                 return item.context_expr
     for call in inside(function, ast.Call):
-        if getattr(call.func, "attr", "") == "commit" and not call.args:
+        if getattr(call.func, "attr", "") == "commit" and not call.args and _of_rows(module, call):
             late = call.lineno > min(each.lineno for each in handed)
             if late and not any(isinstance(each, ast.ExceptHandler) for each in parents(call)):
                 return call
@@ -154,7 +159,7 @@ def _commits_at_exit(module: Module, node: ast.expr, depth: int) -> bool:
     if not isinstance(node, ast.Call):
         return False
     if isinstance(node.func, ast.Attribute) and node.func.attr == "begin":
-        return True
+        return not node.args and _of_rows(module, node)
     found = module.project.definition(called(module, node))
     if found is None:
         return False
@@ -168,6 +173,12 @@ def _commits_at_exit(module: Module, node: ast.expr, depth: int) -> bool:
         return any(call for each in exits for line in each.body for call in _always(line))
     marks = {home.name(mark) for mark in definition.decorator_list}
     return bool(marks & MANAGED) and committing(home, definition, depth + 1) is not None
+
+
+def _of_rows(module: Module, call: ast.Call) -> bool:
+    """Whether a method is one of a database's, as far as the class of its owner is known."""
+    kind = module.value(getattr(call.func, "value", None))
+    return kind is None or ":" in kind or kind.partition(".")[0] in STORES
 
 
 def _always(statement: ast.stmt) -> Iterator[ast.Call]:

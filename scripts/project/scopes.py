@@ -2,7 +2,7 @@
 
 import ast
 
-from project.middlewares import passes
+from project.middlewares import REFUSALS, passes, status
 from project.module import Module, inside, own
 
 READS = {"headers", "path", "method", "query_string", "client", "server", "scheme", "raw_path"}
@@ -38,7 +38,7 @@ def excluded(module: Module, function: ast.AST, test: ast.Compare) -> str | None
 
 def _fixed(function: ast.AST, test: ast.Compare) -> str | None:
     kinds = _kinds(test.comparators[0])
-    if not kinds or _by_prefix(function):
+    if not kinds or _by_prefix(function) or _by_choice(function):
         return None
     statement = next(each for each in inside(function, ast.If) if test in ast.walk(each.test))
     op = test.ops[0]
@@ -47,6 +47,8 @@ def _fixed(function: ast.AST, test: ast.Compare) -> str | None:
     if isinstance(op, ast.NotEq | ast.NotIn):
         return f'{left} not in ("http", "websocket")' if passing and kinds == {"http"} else None
     if kinds == {"http"} and isinstance(op, ast.Eq | ast.In) and not passing:
+        if _asks_for_sockets(function):
+            return None
         return f'{left} in ("http", "websocket")'
     if "websocket" in kinds and isinstance(op, ast.Eq | ast.In) and passing:
         return f'{left} == "lifespan"'
@@ -99,6 +101,45 @@ def _by_prefix(function: ast.AST) -> bool:
     return any(
         getattr(each.func, "attr", "") == "startswith" and "path" in ast.unparse(each.func)
         for each in inside(function, ast.Call)
+    )
+
+
+def _by_choice(function: ast.AST) -> bool:
+    """Whether it is about some methods, which a WebSocket has not, or about some paths alone."""
+    return any(
+        isinstance(each, ast.Compare)
+        and (_of_methods(each) or _of_paths(each, statement, function))
+        for statement in inside(function, ast.If)
+        for each in ast.walk(statement.test)
+    )
+
+
+def _of_methods(test: ast.Compare) -> bool:
+    named = _kinds(test.comparators[0])
+    return (
+        ast.unparse(test.left).endswith(("scope['method']", ".method"))
+        and isinstance(test.ops[0], ast.In | ast.NotIn)
+        and (not named or bool(named & {"GET", "POST"}))
+    )
+
+
+def _of_paths(test: ast.Compare, statement: ast.If, function: ast.AST) -> bool:
+    if not ast.unparse(test.left).endswith(("scope['path']", ".path")):
+        return False
+    if isinstance(test.ops[0], ast.In | ast.Eq):
+        return _refuses(statement)
+    return isinstance(test.ops[0], ast.NotIn | ast.NotEq) and _hands_on(statement, function)
+
+
+def _refuses(statement: ast.If) -> bool:
+    return any(status(each) in REFUSALS for part in statement.body for each in ast.walk(part))
+
+
+def _asks_for_sockets(function: ast.AST) -> bool:
+    """Whether another comparison of the scope's type treats WebSockets."""
+    return any(
+        _is_type(each.left) and "websocket" in _kinds(each.comparators[0])
+        for each in inside(function, ast.Compare)
     )
 
 

@@ -3,7 +3,16 @@
 import ast
 from collections.abc import Iterator
 
-from project.module import FUNCTIONS, Module, function_of, inside, keyword, own, statement_of
+from project.module import (
+    FUNCTIONS,
+    Module,
+    function_of,
+    inside,
+    keyword,
+    own,
+    parents,
+    statement_of,
+)
 from project.sessions import calls_on, following, session_of, text
 
 SELECTS = {"sqlalchemy.select", "sqlalchemy.sql.select", "sqlalchemy.sql.expression.select"}
@@ -105,8 +114,8 @@ def rewritten(call: ast.Call) -> str:
 
 
 def is_listed(module: Module, call: ast.Call) -> bool:
-    """Whether a statement selects rows by a list of keys, which the caller keeps short."""
-    return any(
+    """Whether few rows are selected, by a list of keys, or all of them are kept in a list."""
+    return any(isinstance(each, ast.comprehension) for each in parents(call)) or any(
         isinstance(each, ast.Attribute) and each.attr in ("in_", "any_")
         for value in built_from(module, argument(call))
         for each in ast.walk(value)

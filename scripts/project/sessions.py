@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from project.module import FUNCTIONS, Module, arguments, function_of, inside, parents
+from project.module import FUNCTIONS, Module, arguments, function_of, inside, own, parents
 from project.values import FACTORY, SESSION
 
 # Methods that send a statement, and so need a connection.
@@ -194,7 +194,7 @@ def caught(module: Module, handler: ast.ExceptHandler) -> set[str]:
     return {name for each in kinds if each is not None and (name := module.name(each))}
 
 
-def goes_on(handler: ast.ExceptHandler) -> bool:
+def goes_on(module: Module, handler: ast.ExceptHandler) -> bool:
     """Whether a handler ends well without a rollback: nothing in it raises, as far as it shows."""
     words = ("rollback", "raise", "abort", "fail", "exit", "close", "expunge", "invalidate")
     for each in inside(handler):
@@ -202,16 +202,33 @@ def goes_on(handler: ast.ExceptHandler) -> bool:
             return False
         if isinstance(each, ast.Call):
             called = getattr(each.func, "attr", getattr(each.func, "id", "")).lower()
-            if any(word in called for word in words):
+            if any(word in called for word in words) or _may_raise(module, each):
                 return False
     return True
+
+
+def _may_raise(module: Module, call: ast.Call) -> bool:
+    """Whether a function of the project raises itself, or never returns by its annotation."""
+    found = module.project.definition(module.name(call.func))
+    if found is None and isinstance(call.func, ast.Attribute):
+        owner = module.value(call.func.value)
+        found = module.project.definition(f"{owner}.{call.func.attr}") if owner else None
+        if found is None and text(call.func.value) in ("self", "cls"):
+            return True  # a method that is inherited, or not seen
+    if found is None or not isinstance(found[1], FUNCTIONS):
+        return False
+    home, function = found
+    returns = home.name(function.returns) or ""
+    return returns.endswith((".NoReturn", ".Never")) or any(
+        isinstance(each, ast.Raise) for each in own(function)
+    )
 
 
 def swallowed(module: Module, names: set[str]) -> Iterator[tuple[ast.Call, str]]:
     """Statements whose database error a handler drops without a savepoint, and their session."""
     for node in module.all(ast.Try):
         handlers = [each for each in node.handlers if caught(module, each) & ERRORS]
-        if not handlers or not all(map(goes_on, handlers)):
+        if not handlers or not all(goes_on(module, each) for each in handlers):
             continue
         after = [*node.finalbody, *following(node)]
         for statement in node.body:

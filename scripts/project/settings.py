@@ -43,8 +43,15 @@ def secrets(module: Module, owner: ast.ClassDef) -> list[ast.AnnAssign]:
         each
         for each in fields(owner)
         if SECRET.search(each.target.id)
+        and not _open(each)
         and module.project.annotated(module, each.annotation) in PLAIN
     ]
+
+
+def _open(field: ast.AnnAssign) -> bool:
+    """Whether a field is the address of a Redis that by its default asks for no password."""
+    text = getattr(field.value, "value", None)
+    return isinstance(text, str) and text.startswith("redis:") and "@" not in text
 
 
 def required(owner: ast.ClassDef) -> ast.AnnAssign | None:
@@ -78,6 +85,8 @@ def config(owner: ast.ClassDef) -> ast.AST | None:
 def hides(module: Module, owner: ast.ClassDef, depth: int = 0) -> bool:
     """Whether errors of a class are silent about inputs, as far as it and its bases tell."""
     own = config(owner)
+    if any(each.arg in (HIDES, None) for each in owner.keywords):
+        return True
     if own is not None and (HIDES in ast.unparse(own) or not _literal(own)):
         return True
     for base in owner.bases:

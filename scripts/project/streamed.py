@@ -80,6 +80,8 @@ def deferred(module: Module) -> Iterator[Late]:
             continue
         function = function_of(call)
         given = [*call.args[1:], *(each.value for each in call.keywords)]
+        if call.args and isinstance(call.args[0], ast.Lambda):
+            given += [each for each in ast.walk(call.args[0].body) if isinstance(each, ast.Name)]
         for each in given:
             known = isinstance(each, ast.Name) and isinstance(function, FUNCTIONS)
             if known and module.value(each) in SESSIONS:

@@ -40,14 +40,14 @@ def one_session_alias(module: Module) -> Iterator[Report]:
         if commit is None or not in_default_scope(module, function):
             continue
         name = module.project.named(module, function)
-        message = (
-            f"`{function.name}` commits after the response: when that fails, the client has a 201"
-        )
+        called = name.partition(":")[2]
+        if called.endswith(".__call__"):  # what is injected is an object of the class
+            called = f"{called.removesuffix('.__call__')}(...)"
+        message = f"`{called}` commits after the response: when that fails, the client has a 201"
         places = list(aliases(module, name))
         for call in places:
             yield Report(call, message, scoped(call))
         if not places:
-            called = name.partition(":")[2]
             yield Report(commit, message, f'inject it by Depends({called}, scope="function")')
 
 
@@ -203,7 +203,7 @@ def session_on_a_socket(module: Module) -> Iterator[Report]:
                 yield Report(
                     arg,
                     f"`{arg.arg}` keeps its connection and transaction while the socket is open",
-                    f"open a session for each message, in the place of `{arg.arg}`",
+                    f"open a session for each message or use, in the place of `{arg.arg}`",
                 )
 
 

@@ -26,6 +26,8 @@ from project.validators import telling
 
 BELOW = "below it a failed stream ends as if complete and `is_disconnected()` stays False"
 
+ANYTHING = {".*", "^.*$", ".+", "^.+$", "https?://.*", "^https?://.*$"}
+
 
 @check("BaseHTTPMiddleware", ".middleware(")
 def basehttpmiddleware_anywhere(module: Module) -> Iterator[Report]:
@@ -34,7 +36,8 @@ def basehttpmiddleware_anywhere(module: Module) -> Iterator[Report]:
         yield _base(owner, owner.name, refuses(module, owner))
     for call in decorators(module):
         function = decorated(module, call)
-        name = function.name if function is not None else ast.unparse(call.parent)
+        given = call.parent.args if call.slot == "func" else []
+        name = function.name if function is not None else ast.unparse((*given, call.parent)[0])
         yield _base(call, name, function is not None and refuses(module, function))
     for each in additions(module):
         if module.name(each.middleware) == BASE:
@@ -187,7 +190,12 @@ def wildcard_origin_with_credentials(module: Module) -> Iterator[Report]:
             continue
         origins = keyword(call, "allow_origins")
         cors = [module.name(each) for each in (call.func, *call.args[:1])]
-        if origins is not None and CORS in cors and _everyone(module, call, origins):
+        pattern = keyword(call, "allow_origin_regex")
+        if getattr(pattern, "value", None) in ANYTHING and CORS in cors:
+            origins = pattern
+        elif origins is None or CORS not in cors or not _everyone(module, call, origins):
+            continue
+        if origins is not None:
             yield Report(
                 origins,
                 "every site may send requests with the user's cookies, and read the answers",

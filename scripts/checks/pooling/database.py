@@ -35,6 +35,7 @@ NULLS = re.compile(
     re.IGNORECASE,
 )
 NOTIFY = re.compile(r"^\s*NOTIFY\s+[\w\"{}.]+\s*,\s*:\w+", re.IGNORECASE)
+PARAMETER = re.compile(r":\w+|\$\d")
 LISTEN = re.compile(r"^\s*LISTEN\s+[\w\"{}]+\s*;?\s*$")
 
 
@@ -83,7 +84,11 @@ def tenant_inside_the_transaction(module: Module) -> Iterator[Report]:
             rest = re.sub(r"^SESSION\s+(?!AUTH)", "", rest, flags=re.IGNORECASE)
             reset = f"add `RESET {found['name']}` before the connection returns"
             outside = function_of(node) in autocommit  # where LOCAL would set nothing
-            yield _kept(node, found["name"], reset if outside else f"SET LOCAL {rest.strip()}")
+            local = f"SET LOCAL {rest.strip()}"
+            value = found["value"].strip()
+            if PARAMETER.fullmatch(value):  # which SET takes none of
+                local = f"SELECT set_config('{found['name']}', {value}, true)"
+            yield _kept(node, found["name"], reset if outside else local)
 
 
 def _kept(node: ast.AST, name: str, instead: str) -> Report:

@@ -1,6 +1,7 @@
 """What can be seen in code of rules/pooling/http.md."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 from checks import Report, check
@@ -16,6 +17,7 @@ from project.clients import (
 from project.distributions import is_script
 from project.module import Module, function_of, keyword, spreads
 
+LINES = re.compile(rb"async for .+ in \S+\.content\b")
 STREAMS = (b"StreamingResponse", b"StreamResponse", b"iter_chunked", b"iter_any", b"ws_connect")
 KEYS = ("api-key", "apikey", "x-auth", "token")
 
@@ -78,7 +80,7 @@ def connect_alone(module: Module) -> Iterator[Report]:
             call,
             "without `total` a dripping answer is read for ever",
             _with_total(call),
-            hint=any(word in module.source for word in STREAMS),
+            hint=any(map(module.holds, STREAMS)) or bool(LINES.search(module.source)),
         )
 
 

@@ -233,7 +233,7 @@ def session_used_after_its_block(module: Module) -> Iterator[Report]:
 
 @check("stream")
 def stream_without_yield_per(module: Module) -> Iterator[Report]:
-    """A stream that makes all of its objects first; a hint where a list of keys bounds them."""
+    """A stream that makes all of its objects first; a hint where a list bounds or keeps them."""
     for call in on_sessions(module, "stream", "stream_scalars"):
         selected = streams_all(module, call)
         if selected:

@@ -1,21 +1,19 @@
 """Proofs of the pairs and the symptoms of fastapi/dependencies."""
 
 import gc
-import logging
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
-from tests.harness import correct, incorrect, proves
+from tests.harness import proves
 from tests.observers.asgi import request
 from tests.observers.failing_commit import refuse_commit
 from tests.servers.postgres import Database

@@ -1,11 +1,15 @@
 """Confirmations of the traps of fastapi/dependencies in types, errors, settings and overrides."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from types import ModuleType
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
@@ -132,6 +136,66 @@ async def an_orm_object_without_a_return_type_is_sent_whole():
 
     assert (await request(app, "/bare")).json() == row
     assert (await request(app, "/typed")).json() == {"id": 1}
+
+
+@confirms(RULE, "settings-at-import")
+@pytest.mark.parametrize("kind", ["coroutine", "generator"])
+async def a_cached_provider_serves_one_request(kind):
+    """What the cache keeps of `async def`, or of `yield`, is spent after its first use."""
+
+    @lru_cache
+    async def coroutine() -> str:
+        return "settings"
+
+    @lru_cache
+    async def generator() -> AsyncIterator[str]:
+        yield "settings"
+
+    app = FastAPI()
+    provider = {"coroutine": coroutine, "generator": generator}[kind]
+
+    @app.get("/")
+    async def read(found: Annotated[str, Depends(provider)]) -> str:
+        return found
+
+    first, second = [await request(app) for _ in range(2)]
+
+    assert (first.json(), second.status) == ("settings", 500)
+
+
+@confirms(RULE, "settings-at-import")
+async def a_cached_provider_keeps_the_session_it_takes():
+    """A session of a request that is over is still referred to."""
+
+    class Opened: ...
+
+    closed: list[Any] = []
+
+    async def get_session() -> AsyncIterator[object]:
+        session = Opened()
+        yield session
+        closed.append(weakref.ref(session))
+
+    @lru_cache
+    def get_orders(session: Annotated[object, Depends(get_session)]) -> dict[str, object]:
+        return {"session": session}
+
+    def get_fresh(session: Annotated[object, Depends(get_session)]) -> dict[str, object]:
+        return {"session": session}
+
+    async def kept(provider: Any) -> bool:
+        app = FastAPI()
+
+        @app.get("/")
+        async def read(orders: Annotated[dict[str, object], Depends(provider)]) -> bool:
+            return "session" in orders
+
+        assert (await request(app)).json() is True
+        await anyio.to_thread.run_sync(gc.collect)  # the thread forgets its last call
+        return closed.pop()() is not None
+
+    assert await kept(get_orders)
+    assert not await kept(get_fresh)
 
 
 @confirms(RULE, "settings-at-import", "overrides-in-tests")

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 

@@ -1,13 +1,17 @@
 """How the rule on middleware is known: whom auth stops, requests and WebSockets."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
+import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
+from uvicorn.lifespan.on import LifespanOn
 
 from tests.harness import confirms
 from tests.observers.asgi import App, request
@@ -104,6 +108,40 @@ async def a_guard_for_http_alone_lets_every_socket_pass():
     assert not await opened(service(Auth))
     refusal = await handshake(service(Auth), [])
     assert (refusal[0]["status"], refusal[1]["body"]) == (401, b"Log in.")
+
+
+@confirms("fastapi/middleware", "auth-behind-an-http-guard")
+async def a_request_is_no_socket():
+    """What reads headers of both is an HTTPConnection."""
+    scope = {"type": "websocket", "headers": [(b"cookie", b"session=1")]}
+
+    with pytest.raises(AssertionError):
+        Request(scope)
+    assert HTTPConnection(scope).headers["cookie"] == "session=1"
+
+
+@confirms("fastapi/middleware", "auth-behind-an-http-guard")
+@pytest.mark.parametrize("kind", ["guarded", "unguarded"])
+async def without_a_guard_uvicorn_serves_without_the_lifespan(kind):
+    """The scope of a lifespan has no headers; uvicorn takes the error for "there is none"."""
+    began: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        began.append(True)
+        yield
+
+    class Unguarded(Auth):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            assert dict(scope["headers"]) is not None
+            await super().__call__(scope, receive, send)
+
+    app = {"guarded": Auth, "unguarded": Unguarded}[kind](FastAPI(lifespan=lifespan))
+    server = LifespanOn(uvicorn.Config(app, lifespan="auto", log_config=None))
+    await server.startup()
+    await server.shutdown()
+
+    assert (bool(began), server.should_exit) == (kind == "guarded", False)
 
 
 @confirms("fastapi/middleware", "cross-site-websockets")
