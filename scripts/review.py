@@ -18,6 +18,7 @@ read do not change it.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,4 +102,6 @@ def _touched(found: Found, files: dict[str, Path], lines: dict[Path, list[range]
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -30,10 +31,15 @@ def example(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     monkeypatch.setenv("ORDERS_DRAIN_SECONDS", "0.3")
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     before = set(sys.modules)
+    filters = {handler: handler.filters[:] for handler in logging.getLogger().handlers}
     try:
         asyncio.run(importlib.import_module("orders.database").create_tables())
         yield importlib.import_module("orders.main").create_app()
     finally:
+        root = logging.getLogger()
+        root.handlers[:] = filters  # the example's filter would speak in every later test
+        for handler, own in filters.items():
+            handler.filters[:] = own
         for name in set(sys.modules) - before:
             if name.partition(".")[0] == "orders":
                 del sys.modules[name]
