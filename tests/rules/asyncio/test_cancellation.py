@@ -1,16 +1,14 @@
 """Proofs of the pairs of asyncio/cancellation, and its symptoms."""
 
 import asyncio
-import gc
 import multiprocessing.connection
 import os
 import signal
 import warnings
 
-import anyio
 import pytest
 
-from tests.harness import incorrect, proves
+from tests.harness import proves
 from tests.observers.canceller import cancelled_at, each_point
 from tests.observers.waiting import reached, turns
 

@@ -1,8 +1,9 @@
 """What asyncio/cancellation says of clients that go away, under uvicorn."""
 
-import pytest
 import asyncio
 from contextlib import asynccontextmanager
+
+import pytest
 
 from tests.harness import confirms
 from tests.servers.uvicorn import uvicorn

@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio.from_thread
-import asyncpg
 import pytest
 from fastapi import FastAPI
 

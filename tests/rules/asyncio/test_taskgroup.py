@@ -6,7 +6,7 @@ import weakref
 
 from fastapi import FastAPI, HTTPException
 
-from tests.harness import confirms, correct, incorrect, proves
+from tests.harness import confirms, correct, proves
 from tests.observers.asgi import request
 from tests.observers.waiting import reached, turns
 from tests.rules.asyncio.test_taskgroup_traps import answer, fail

@@ -3,8 +3,9 @@
 The clock of the loop is moved, so nobody waits for its fifteen seconds.
 """
 
-import pytest
 import asyncio
+
+import pytest
 
 from tests.harness import correct
 from tests.harness.judge import run

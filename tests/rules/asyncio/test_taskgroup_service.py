@@ -1,10 +1,10 @@
 """What rules/asyncio/taskgroup.md says of groups in a service: handlers, lifespan, workers."""
 
-import pytest
 import asyncio
 import urllib.request
 from contextlib import asynccontextmanager
 
+import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 

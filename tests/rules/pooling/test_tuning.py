@@ -1,6 +1,5 @@
 """How the rule on tuning is known: its pairs, and the curve behind its formula."""
 
-import pytest
 import asyncio
 import os
 import random
@@ -8,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import signature
 
+import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text

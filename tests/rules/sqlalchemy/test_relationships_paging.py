@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import DateTime, and_, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import DateTime, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import InvalidRequestError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

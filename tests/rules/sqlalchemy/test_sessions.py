@@ -1,13 +1,11 @@
 """How the rule on sessions is known: its pairs and its symptoms."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
+from datetime import datetime
 
-import pytest
-from sqlalchemy import insert, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, PendingRollbackError
+from sqlalchemy import select
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -16,7 +14,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.harness import incorrect, proves
+from tests.harness import proves
 
 RULE = "sqlalchemy/sessions"
 CONFLICT = "catch-a-conflict-around-a-savepoint"
