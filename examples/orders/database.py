@@ -4,20 +4,20 @@ Rules: sqlalchemy/sessions, sqlalchemy/relationships, pooling/database.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from types import MappingProxyType
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite too
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from orders.settings import Settings, load_settings
 
-DUPLICATE = {"23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
 LIMITS = {"statement_timeout": "10000", "idle_in_transaction_session_timeout": "15000"}
 
 
@@ -32,18 +32,18 @@ class Moment(sa.TypeDecorator[datetime]):
 
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar[Any] = {datetime: Moment}
-    __mapper_args__ = MappingProxyType({"eager_defaults": True})
 
 
 class Order(Base):
     __tablename__ = "orders"
+    __table_args__ = (sa.Index("orders_by_age", "placed", "id"),)
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     reference: Mapped[str] = mapped_column(unique=True)
     repeats: Mapped[int] = mapped_column(default=0)
     # Not now(): SQLite's has no fraction, so that as text it sorts before the same cursor.
     placed: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
-    edited: Mapped[datetime] = mapped_column(server_default=sa.func.now(), onupdate=sa.func.now())
-    lines: Mapped[list["Line"]] = relationship(lazy="raise_on_sql", order_by="Line.id")
+    edited: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    lines: Mapped[list["Line"]] = relationship(lazy="raise_on_sql")
 
 
 class Line(Base):
@@ -54,38 +54,52 @@ class Line(Base):
     quantity: Mapped[int]
 
 
+# Statements are built once: to build one costs about as much as to run it.
+FIELDS = (Order.id, Order.reference, Order.repeats, Order.placed, Order.edited)
+REPEATED = {"repeats": Order.repeats + 1, "edited": sa.func.now()}
+UPSERT = insert(Order).on_conflict_do_update(index_elements=["reference"], set_=REPEATED)
+PLACE = UPSERT.returning(*FIELDS)
+
+# A row for each line, as each order has one: columns and a join cost half of entities and a load.
+AGE = (Order.placed, Order.id)
+ROWS = sa.select(*FIELDS, Line.sku, Line.quantity).join(Order.lines).order_by(*AGE, Line.id)
+ONE = ROWS.where(Order.id == sa.bindparam("key"))
+KEYS = sa.select(Order.id).order_by(*AGE).limit(sa.bindparam("limit"))
+AFTER = sa.tuple_(sa.bindparam("placed", type_=Moment), sa.bindparam("key", type_=sa.Uuid))
+FIRST_PAGE = ROWS.where(Order.id.in_(KEYS))
+NEXT_PAGE = ROWS.where(Order.id.in_(KEYS.where(sa.tuple_(*AGE) > AFTER)))
+
+Document = dict[str, Any]  # an order as the response model reads it
+
+
+def documents(rows: Iterable[sa.Row[Any]]) -> list[Document]:
+    groups = [list(group) for _, group in groupby(rows, attrgetter("id"))]
+    return [{**lines[0]._mapping, "lines": lines} for lines in groups]
+
+
 class Orders:
     """Never commits: the unit of work is the caller's."""
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def add(self, order: Order) -> bool:
-        """Store an order; False, and nothing else undone, when its reference is taken."""
-        await self.session.flush()  # what fails of it is not this order's fault
-        try:
-            async with self.session.begin_nested():
-                self.session.add(order)
-        except IntegrityError as error:
-            codes = (getattr(error.orig, name, None) for name in ("sqlstate", "sqlite_errorname"))
-            if DUPLICATE.isdisjoint(codes):
-                raise
-            return False
-        return True
+    async def place(self, reference: str, lines: list[Document]) -> Document | None:
+        """Store an order; None, and its repeat counted, when its reference is taken."""
+        order = (await self.session.execute(PLACE, {"reference": reference})).one()
+        if order.repeats:
+            return None
+        self.session.add_all(Line(order_id=order.id, **line) for line in lines)
+        return {**order._mapping, "lines": lines}
 
-    async def count_repeat(self, reference: str) -> None:
-        query = sa.update(Order).where(Order.reference == reference)
-        await self.session.execute(query.values(repeats=Order.repeats + 1))
+    async def get(self, key: UUID) -> Document | None:
+        found = documents(await self.session.execute(ONE, {"key": key}))
+        return found[0] if found else None
 
-    async def get(self, key: UUID) -> Order | None:
-        query = sa.select(Order).where(Order.id == key).options(selectinload(Order.lines))
-        return (await self.session.scalars(query)).one_or_none()
-
-    async def page(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Order]:
-        query = sa.select(Order).order_by(Order.placed, Order.id).limit(limit)
+    async def page(self, after: tuple[datetime, UUID] | None, limit: int) -> list[Document]:
+        values: Document = {"limit": limit}
         if after:
-            query = query.where(sa.tuple_(Order.placed, Order.id) > after)
-        return (await self.session.scalars(query.options(selectinload(Order.lines)))).all()
+            values |= {"placed": after[0], "key": after[1]}
+        return documents(await self.session.execute(NEXT_PAGE if after else FIRST_PAGE, values))
 
 
 def refuse_closed(connection: Any, *_: object) -> None:
@@ -103,11 +117,9 @@ def build_engine(settings: Settings, pool_size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=settings.pool_timeout,
         pool_recycle=300,
-        connect_args={"isolation_level": None} if sqlite else limits,
+        connect_args={} if sqlite else limits,
     )
-    if sqlite:  # its driver would begin nothing for a savepoint, whose release then commits
-        sa.event.listen(engine.sync_engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
-    else:
+    if not sqlite:
         sa.event.listen(engine.sync_engine, "checkout", refuse_closed)
     return engine
 

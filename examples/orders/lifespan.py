@@ -59,6 +59,7 @@ class Readiness:
 
 class State(TypedDict):
     sessions: async_sessionmaker[AsyncSession]
+    reads: async_sessionmaker[AsyncSession]
     http: aiohttp.ClientSession
     readiness: Readiness
 
@@ -95,7 +96,9 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[State, None]:
         stack.push_async_callback(settle)
         readiness.drain_on_sigterm(settings.drain_seconds)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
-        yield {"sessions": sessions, "http": http, "readiness": readiness}
+        # The same pool, for what is one SELECT: without BEGIN and ROLLBACK around it.
+        reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        yield {"sessions": sessions, "reads": reads, "http": http, "readiness": readiness}
 
 
 async def get_session(connection: HTTPConnection) -> AsyncGenerator[AsyncSession, None]:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 from starlette.types import ASGIApp
 
-from orders.database import Line, Order, Orders
+from orders.database import Document, Orders
 from orders.lifespan import Session, lifespan
 from orders.middleware import KINDS, problem, wrapped
 from orders.settings import Settings, get_settings
@@ -28,7 +28,7 @@ class LineBody(BaseModel, from_attributes=True):
     quantity: int = Field(ge=1, le=1000)
 
 
-class NewOrder(BaseModel, from_attributes=True):
+class NewOrder(BaseModel):
     reference: Text
     lines: list[LineBody] = Field(min_length=1, max_length=100)
 
@@ -41,40 +41,37 @@ class OrderBody(NewOrder):
 
 
 @router.post("/orders", status_code=201, response_model=OrderBody)
-async def place_order(new: NewOrder, session: Session, request: Request) -> OrderBody | Response:
-    order = Order(reference=new.reference, lines=[Line(**dict(line)) for line in new.lines])
-    if not await Orders(session).add(order):
-        await Orders(session).count_repeat(new.reference)
-        # Returned, as raising it would undo the count.
-        return await problem(request, HTTPException(409, "This reference is taken."))
-    return OrderBody.model_validate(order)
+async def place_order(new: NewOrder, session: Session, request: Request) -> Document | Response:
+    if order := await Orders(session).place(**new.model_dump()):
+        return order
+    # Returned, as raising it would undo the count.
+    return await problem(request, HTTPException(409, "This reference is taken."))
 
 
-@router.get("/orders")
+@router.get("/orders", response_model=list[OrderBody])
 async def list_orders(
-    session: Session,
+    request: Request,
     response: Response,
     after: Annotated[tuple[AwareDatetime, UUID] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> list[OrderBody]:
+) -> list[Document]:
     """A page; its Link header leads to the next one."""
-    found = await Orders(session).page(after, limit)
+    async with request.state.reads() as session:
+        found = await Orders(session).page(after, limit)
     if len(found) == limit:
-        place = (found[-1].placed.isoformat(), found[-1].id)
+        place = (found[-1]["placed"].isoformat(), found[-1]["id"])
         query = urlencode({"after": place, "limit": limit}, doseq=True)
         response.headers["Link"] = f'<?{query}>; rel="next"'
-    return [OrderBody.model_validate(order) for order in found]
+    return found
 
 
-async def find(session: Session, key: UUID) -> Order:
-    if order := await Orders(session).get(key):
-        return order
-    raise HTTPException(404, "No such order.")
-
-
-@router.get("/orders/{key}")
-async def read_order(key: UUID, session: Session) -> OrderBody:
-    return OrderBody.model_validate(await find(session, key))
+@router.get("/orders/{key}", response_model=OrderBody)
+async def read_order(key: UUID, request: Request) -> Document:
+    async with request.state.reads() as session:
+        order = await Orders(session).get(key)
+    if order is None:
+        raise HTTPException(404, "No such order.")
+    return order
 
 
 @router.get("/orders/{key}/quotes")
@@ -82,9 +79,8 @@ async def ask_carriers(
     key: UUID, request: Request, settings: Annotated[Settings, Depends(get_settings)]
 ) -> dict[str, Decimal | None]:
     """The price of each carrier; null for one that failed or is late."""
-    async with request.state.sessions() as session:  # closed before the slow calls
-        order = await find(session, key)
-    items = sum(line.quantity for line in order.lines)
+    order = await read_order(key, request)  # its session is closed before the slow calls
+    items = sum(line.quantity for line in order["lines"])
     prices: dict[str, Decimal | None] = dict.fromkeys(settings.carriers)
     deadline = asyncio.get_running_loop().time() + settings.quote_seconds
     http: aiohttp.ClientSession = request.state.http
