@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from tests.observers.round_trips import round_trips
 from tests.servers.orders import SITE, Backend, Service, serving
 
 PROBLEM = "application/problem+json"
@@ -190,6 +191,30 @@ def test_a_lost_database_fails_readiness_only(service: Service, backend: Backend
         seen += [service.client.get(path).status_code for path in ("/readyz", "/livez")]
 
     assert seen == [200, 200, 503, 200, 200, 200]
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_request_waits_for_the_database_as_seldom_as_it_can(backend: Backend) -> None:
+    """One round trip for an order, one for a page; four for a new order with its lines."""
+    assert backend.postgres
+    with round_trips(backend.url) as relay, serving(Backend(relay.url)) as service:
+        orders = [service.place().json() for _ in range(2)]
+        after = {"after": [orders[0]["placed"], orders[0]["id"]]}
+
+        def count(send: Callable[[], httpx2.Response]) -> int:
+            send()  # the driver prepares the statement
+            before = relay.count
+            assert send().is_success
+            return relay.count - before
+
+        counted = [
+            count(lambda: service.client.get(f"/orders/{orders[0]['id']}")),
+            count(lambda: service.client.get("/orders")),
+            count(lambda: service.client.get("/orders", params=after)),
+            count(service.place),
+        ]
+
+    assert counted == [1, 1, 1, 4]
 
 
 def test_sigterm_drains(service: Service, backend: Backend) -> None:
