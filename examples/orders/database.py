@@ -43,7 +43,7 @@ class Order(Base):
     # Not now(): SQLite's has no fraction, so that as text it sorts before the same cursor.
     placed: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
     edited: Mapped[datetime] = mapped_column(server_default=sa.func.now())
-    lines: Mapped[list["Line"]] = relationship(lazy="raise_on_sql")
+    lines: Mapped[list["Line"]] = relationship(lazy="raise_on_sql", order_by="Line.id")
 
 
 class Line(Base):
