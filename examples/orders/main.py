@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 from starlette.types import ASGIApp
 
@@ -18,7 +18,7 @@ from orders.lifespan import Session, lifespan
 from orders.middleware import KINDS, problem, wrapped
 from orders.settings import Settings, get_settings
 
-router = APIRouter()
+api = FastAPI(lifespan=lifespan, exception_handlers=dict.fromkeys(KINDS, problem))
 price = TypeAdapter(Decimal)
 Text = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -40,7 +40,7 @@ class OrderBody(NewOrder):
     edited: datetime
 
 
-@router.post("/orders", status_code=201, response_model=OrderBody)
+@api.post("/orders", status_code=201, response_model=OrderBody)
 async def place_order(new: NewOrder, session: Session, request: Request) -> Document | Response:
     if order := await Orders(session).place(**new.model_dump()):
         return order
@@ -48,7 +48,7 @@ async def place_order(new: NewOrder, session: Session, request: Request) -> Docu
     return await problem(request, HTTPException(409, "This reference is taken."))
 
 
-@router.get("/orders", response_model=list[OrderBody])
+@api.get("/orders", response_model=list[OrderBody])
 async def list_orders(
     request: Request,
     response: Response,
@@ -65,7 +65,7 @@ async def list_orders(
     return found
 
 
-@router.get("/orders/{key}", response_model=OrderBody)
+@api.get("/orders/{key}", response_model=OrderBody)
 async def read_order(key: UUID, request: Request) -> Document:
     async with request.state.reads() as session:
         order = await Orders(session).get(key)
@@ -74,7 +74,7 @@ async def read_order(key: UUID, request: Request) -> Document:
     return order
 
 
-@router.get("/orders/{key}/quotes")
+@api.get("/orders/{key}/quotes")
 async def ask_carriers(
     key: UUID, request: Request, settings: Annotated[Settings, Depends(get_settings)]
 ) -> dict[str, Decimal | None]:
@@ -99,22 +99,16 @@ async def ask_carriers(
     return prices
 
 
-@router.get("/livez")
+@api.get("/livez")
 async def live() -> None: ...
 
 
-@router.get("/readyz")
+@api.get("/readyz")
 async def ready(request: Request, response: Response) -> dict[str, bool]:
     up = await request.state.readiness.check()
     response.status_code = 200 if up else 503
     return {"ready": up}
 
 
-def create_api() -> FastAPI:
-    api = FastAPI(lifespan=lifespan, exception_handlers=dict.fromkeys(KINDS, problem))
-    api.include_router(router)
-    return api
-
-
 def create_app() -> ASGIApp:
-    return wrapped(create_api())
+    return wrapped(api)

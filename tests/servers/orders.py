@@ -26,11 +26,10 @@ USAGE = (EXAMPLES / "orders" / "__init__.py").read_text("utf-8").replace("\\\n",
 COMMANDS = [shlex.split(line) for line in USAGE if line.startswith("    ")]
 SITE = "https://shop.example"
 SOURCE = """
-from orders.main import create_api, wrapped
+from orders.main import api, wrapped
 async def crash():
     raise RuntimeError("a detail of ours")
 def app():
-    api = create_api()
     api.add_api_route("/crash", crash)
     return wrapped(api)
 """
