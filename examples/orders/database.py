@@ -54,13 +54,13 @@ class Line(Base):
     quantity: Mapped[int]
 
 
-# Statements are built once: to build one costs about as much as to run it.
+# Statements are built once: built for each request, they would cost a quarter more.
 FIELDS = (Order.id, Order.reference, Order.repeats, Order.placed, Order.edited)
 REPEATED = {"repeats": Order.repeats + 1, "edited": sa.func.now()}
 UPSERT = insert(Order).on_conflict_do_update(index_elements=["reference"], set_=REPEATED)
 PLACE = UPSERT.returning(*FIELDS)
 
-# A row for each line, as each order has one: columns and a join cost half of entities and a load.
+# Every order has lines, so a join finds it. Shown as columns it costs less than half of an object.
 AGE = (Order.placed, Order.id)
 ROWS = sa.select(*FIELDS, Line.sku, Line.quantity).join(Order.lines).order_by(*AGE, Line.id)
 ONE = ROWS.where(Order.id == sa.bindparam("key"))
@@ -73,6 +73,7 @@ Document = dict[str, Any]  # an order as the response model reads it
 
 
 def documents(rows: Iterable[sa.Row[Any]]) -> list[Document]:
+    """Put the rows of an order, one for each line and together, into one document."""
     groups = [list(group) for _, group in groupby(rows, attrgetter("id"))]
     return [{**lines[0]._mapping, "lines": lines} for lines in groups]
 
