@@ -207,9 +207,10 @@ async def measure(rounds: int, requests: int, cases: Collection[str]) -> list[Re
         async with client(database, key) as asking:
             for each in variants:
                 await asking.load(each.case, each.name, WARM * CLIENTS)
-            for _ in range(rounds):
-                for each in random.sample(variants, len(variants)):
-                    each.samples.append(await asking.load(each.case, each.name, requests))
+            for case in [*cases] * rounds:  # a case at a time, so that a ratio spans seconds
+                turns = [each for each in variants if each.case == case]
+                for each in random.sample(turns, len(turns)):
+                    each.samples.append(await asking.load(case, each.name, requests))
     return [
         Result(case, {each.name: each for each in variants if each.case == case}) for case in cases
     ]
