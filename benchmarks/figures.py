@@ -28,13 +28,14 @@ class Difference:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the difference is larger than what it may be off."""
-        return self.figure is not None and (self.figure.low > 0 or self.figure.high < 0)
+        """Whether the difference is larger than its spread."""
+        found = self.figure
+        return found is not None and abs(found.median) > found.high - found.low
 
     def __str__(self) -> str:
         if not self.told_apart:
             return f"{self.dearer} and {self.cheaper}: no conclusion, the spread is larger"
-        return f"{self.dearer} costs {self.figure} more than {self.cheaper}"
+        return f"{self.dearer} against {self.cheaper}: {self.figure}"
 
 
 def figure(samples: Sequence[float]) -> Figure | None:

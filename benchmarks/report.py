@@ -9,11 +9,13 @@ from typing import Any
 
 import drawsvg
 
+from benchmarks.figures import Figure
 from benchmarks.run import CASES, Result
 
 PACKAGES = ("asyncpg", "fastapi", "h11", "sqlalchemy", "starlette", "uvicorn")
 TITLE = "CPU of the server process a request, in units of a bare Starlette + asyncpg handler"
-WIDTH, LABELS, HEIGHT = 900, 290, 22  # pixels; LABELS is where the bars begin
+WIDTH, HEIGHT, BEGIN = 900, 22, 290  # pixels: the picture, a row, where bars begin
+UNIT, CUT = 90, 6  # pixels for what the bare handler costs; so many units are drawn of a longer bar
 
 
 def machine() -> str:
@@ -54,23 +56,20 @@ def data(results: list[Result]) -> dict[str, Any]:
 
 
 def picture(results: list[Result]) -> str:
-    """A bar for each variant, with its bounds, as SVG; none for too few rounds."""
-    bars = [
-        (result.case, name, cost)
-        for result in results
-        for name, cost in result.costs().items()
-        if cost
-    ]
-    scale = (WIDTH - LABELS - 50) / max((cost.high for *_, cost in bars), default=1)
-    drawing = drawsvg.Drawing(WIDTH, HEIGHT * (len(bars) + 2), font_family="sans-serif")
-    drawing.append(drawsvg.Rectangle(0, 0, "100%", "100%", fill="white"))
-    drawing.append(drawsvg.Text(TITLE, 14, 10, HEIGHT))
-    for row, (case, name, cost) in enumerate(bars, 2):
-        top, middle = row * HEIGHT - 6, row * HEIGHT + HEIGHT / 2 - 6
-        low, mid, high = (LABELS + scale * x for x in (cost.low, cost.median, cost.high))
-        colour = "#c05621" if name == "orders" else "#336791"
-        drawing.append(drawsvg.Text(f"{case}: {name}", 13, 10, middle + 4))
-        drawing.append(drawsvg.Rectangle(LABELS, top, mid - LABELS, HEIGHT - 6, fill=colour))
-        drawing.append(drawsvg.Line(low, middle, high, middle, stroke="black"))
-        drawing.append(drawsvg.Text(f"{cost.median:.1f}", 12, high + 6, middle + 4))
+    """A bar for each variant with its bounds, as SVG; none for too few rounds."""
+    rows: list[tuple[str, Figure | None]] = [(TITLE, None)]
+    for result in results:
+        rows += [("", None), (CASES[result.case], None), *result.costs().items()]
+    drawing = drawsvg.Drawing(WIDTH, HEIGHT * (len(rows) + 1), font_family="sans-serif")
+    drawing.append(drawsvg.Rectangle(0, 0, WIDTH, HEIGHT * (len(rows) + 1), fill="white"))
+    for row, (label, cost) in enumerate(rows):
+        top, base = row * HEIGHT + 8, row * HEIGHT + 20
+        drawing.append(drawsvg.Text(label, 13, 24 if cost else 10, base))
+        if cost:
+            ends = (cost.low, cost.median, cost.high)
+            low, mid, high = (round(BEGIN + UNIT * min(end, CUT), 1) for end in ends)
+            colour = "#c05621" if label == "orders" else "#336791"
+            drawing.append(drawsvg.Rectangle(BEGIN, top, mid - BEGIN, HEIGHT - 6, fill=colour))
+            drawing.append(drawsvg.Line(low, top + 8, high, top + 8, stroke="black"))
+            drawing.append(drawsvg.Text(f"{cost.median:.1f}", 12, high + 6, base))
     return str(drawing.as_svg())
