@@ -11,12 +11,21 @@ import aiohttp
 from benchmarks.report import data, picture, text
 from benchmarks.run import CASES, measure
 
+NAMES = f"{', '.join(CASES)}; all of them without a name"
+
+
+def count(text: str) -> int:
+    """A number above zero. Raises ValueError, of which argparse makes a message."""
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="all without a name")
-    parser.add_argument("--rounds", type=int, default=40, help="how often each variant is loaded")
-    parser.add_argument("--requests", type=int, default=60, help="how many requests each time")
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], metavar="CASE", help=NAMES)
+    parser.add_argument("--rounds", type=count, default=40, help="loads of each variant, or 40")
+    parser.add_argument("--requests", type=count, default=60, help="requests of a load, or 60")
     parser.add_argument("--json", action="store_true", help="print JSON, with every sample")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw a picture too")
     given = parser.parse_args(argv)
