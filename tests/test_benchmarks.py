@@ -41,6 +41,7 @@ def result(**samples: list[float]) -> Result:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_a_short_run_counts_round_trips_and_concludes_nothing() -> None:
     """All variants answer alike or it fails; waits are counted, one round tells no costs apart."""
     command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--requests", "8", "--json"]

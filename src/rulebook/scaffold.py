@@ -8,7 +8,6 @@ PAGE = """\
 title: Say what to do
 impact: MEDIUM
 impactDescription: one clause that an operator would recognise
-tags: [{category}]
 when: code does what this rule is about
 requires: {{python: ">=3.11"}}
 ---

@@ -114,7 +114,7 @@ MUTANTS = [
         "'severity' was unexpected",
     ),
     Mutant("impact by feeling", RULE, "impact: HIGH", "impact: AWFUL", "is not one of"),
-    Mutant("broken YAML", RULE, "tags: [demo, retry]", "tags: [demo, retry", "broken YAML"),
+    Mutant("broken YAML", RULE, '{python: ">=3.11"}', '{python: ">=3.11"', "broken YAML"),
     Mutant(
         "repeated field", RULE, "impact: HIGH", "impact: HIGH\nimpact: HIGH", "repeats the field"
     ),
