@@ -8,6 +8,7 @@ from project.module import FUNCTIONS, Module, function_of, keyword, own, parents
 from project.occasions import escapes, uses
 
 READS = {"read", "text", "json", "release", "close", "content", "wait_for_close", "iter_chunked"}
+LOST = {"aiohttp.ClientError", "aiohttp.client_exceptions.ClientError"}
 CATCH_ALL = {"builtins.TimeoutError", "builtins.OSError", "builtins.Exception"}
 CATCH_ALL |= {"builtins.BaseException"}
 LOSSES = {
@@ -61,7 +62,7 @@ def caught_alone(module: Module) -> Iterator[tuple[ast.ExceptHandler, list[ast.e
     """Handlers of aiohttp's ClientError around a request whose TimeoutError nothing catches."""
     for handler in module.all(ast.ExceptHandler):
         kinds = types(handler)
-        if not any(module.name(kind) == "aiohttp.ClientError" for kind in kinds):
+        if not any(module.name(kind) in LOST for kind in kinds):
             continue
         if isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None:
             continue
@@ -115,10 +116,13 @@ def _requests(module: Module, tried: ast.AST) -> bool:
 
 
 def _is_aiohttp(module: Module, call: ast.Call) -> bool:
-    """Whether aiohttp sends a request: by class, or as a block where the class is unknown."""
-    kind = module.value(call.func.value)
+    """Whether aiohttp sends a request: by class, or by a block or name where that is unknown."""
+    owner = call.func.value
+    kind = module.value(owner)
     block = isinstance(call.parent, ast.withitem) and isinstance(call.parent.parent, ast.AsyncWith)
-    return kind == AIOHTTP or (kind is None and block)
+    named = getattr(owner, "attr", getattr(owner, "id", "")).endswith("session")
+    awaited = isinstance(call.parent, ast.Await)
+    return kind == AIOHTTP or (kind is None and (block or (named and awaited)))
 
 
 def repeated(module: Module) -> Iterator[tuple[ast.Call, bool]]:

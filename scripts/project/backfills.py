@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from project.module import COMPREHENSIONS, FUNCTIONS, Module, parents
+from project.newcolumns import column_of
 from project.revisions import Revision
 from project.sql import NAME, constant, held, unquoted
 
@@ -12,22 +13,42 @@ _UPDATE = re.compile(rf"UPDATE (?:ONLY )?({NAME}) (?:(?:AS )?\w+ )?SET (.*)", re
 _TABLES = ("sqlalchemy.table", "sqlalchemy.Table", "sqlalchemy.sql.table")
 _PART = re.compile(r"\bLIMIT\b|\bBETWEEN\b|\bTABLESAMPLE\b|\bctid\b|(?<!:):[a-z_]\w*|%\(|%s", re.I)
 _NULLS = re.compile(rf"\(?{NAME} IS (?:NOT )?NULL\)?(?: AND \(?{NAME} IS (?:NOT )?NULL\)?)*", re.I)
+_CONSTANT = re.compile(
+    rf"({NAME}) = ('(?:[^']|'')*'(?:::\w+)?|-?[\d.]+|TRUE|FALSE)(?: WHERE \(?\1 IS NULL\)?)?", re.I
+)
+_EACH = "for each batch of keys, in an autocommit_block()"
 _OF_SERVER = re.compile(r"alembic_version|pg_\w+|information_schema", re.IGNORECASE)
 
 
-def backfills(module: Module, made: Revision) -> Iterator[tuple[ast.Call, str, bool]]:
-    """Updates by one statement: the call, what happens there, whether it is only a hint."""
+def backfills(module: Module, made: Revision) -> Iterator[tuple[ast.Call, str, str, bool]]:
+    """Updates by one statement: the call, what happens there, the cure, whether it is a hint."""
     for each in made.statements:
         found = _UPDATE.match(each.text)
         if not found or _OF_SERVER.search(found[1]) or made.is_new(found[1]):
             continue
         if _in_loop(each.call) or _PART.search(each.text):
             continue
-        yield each.call, _message(found[1]), not _whole(found[2])
+        cure = _defaulted(made, found[1], found[2]) or (
+            f"{each.text[: found.start(2)]}... WHERE id BETWEEN :first AND :last {_EACH}"
+        )
+        yield each.call, _message(found[1]), cure, not _whole(found[2])
     for call in made.executed:
         updated = _updated(module, call.args[0])
         if updated and not made.is_new(updated[0]) and not _in_loop(call):
-            yield call, _message(updated[0]), updated[1]
+            cure = f".where({updated[0]}.c.id.between(first, last)) {_EACH}"
+            yield call, _message(updated[0]), cure, updated[1]
+
+
+def _defaulted(made: Revision, table: str, rest: str) -> str | None:
+    """The default that a new column could have had from the start, instead of an UPDATE."""
+    found = _CONSTANT.fullmatch(rest.strip())
+    for step in made.steps if found else ():
+        column = column_of(step) if step.operation == "add_column" else None
+        named = getattr(column.args[0], "value", None) if column and column.args else None
+        if named == unquoted(found[1]) and unquoted(step.table or "") == unquoted(table):
+            default = f"server_default=sa.text({found[2]!r})"
+            return f"{default} in its add_column, dropped later, and no UPDATE"
+    return None
 
 
 def _message(table: str) -> str:

@@ -4,7 +4,7 @@ import ast
 import re
 from functools import lru_cache
 
-from project.loops import always
+from project.loops import always, called
 from project.module import Module, function_of, inside, keyword
 
 HASHES = {"bcrypt.hashpw", "bcrypt.checkpw", "hashlib.scrypt", "hashlib.pbkdf2_hmac"}
@@ -28,8 +28,14 @@ ON_SESSION = {
 }
 
 
+HASHED = re.compile(r"hash|scrypt|pbkdf2|bcrypt|checkpw|verify")
 PROGRAMS = re.compile(r"(^|/)(scripts?|bin|cli|examples?|benchmarks?|\w*evals?)(/|$)")
-BEFORE = re.compile(r"(^|_)(bootstrap|ensure|init|initialize|migrate|seed|setup|startup)(_|$)")
+BEFORE = re.compile(
+    r"(^|_)(bootstrap|ensure|first|init|initial|initialize|migrate|seed|setup|startup|superuser)(_|$)"
+)
+SERVES = re.compile(rb"fastapi|starlette|aiohttp|sanic|quart|litestar|aiogram|discord")
+QUEUES = re.compile(rb"celery|dramatiq|huey|shared_task|\brq\b")
+RUNS = re.compile(rb"asyncio\.run\(|run_until_complete\(")
 # What a module holds that has one of them.
 SPEAKS = re.compile(
     rb"bcrypt|scrypt|pbkdf2|argon2|passlib|pwdlib|sleep|urlopen|requests|httpx|psycopg|mysql|smtp"
@@ -73,3 +79,28 @@ def is_program(module: Module) -> bool:
 def before_requests(node: ast.AST) -> bool:
     """Whether a node stands in a function named like a step of a start, when nobody waits yet."""
     return bool(BEFORE.search(getattr(function_of(node), "name", "")))
+
+
+def in_a_job(module: Module, call: ast.Call) -> bool:
+    """Whether a coroutine may have a loop to itself: far from endpoints, where jobs run loops.
+
+    A password is hashed for a request all the same.
+    """
+    if SERVES.search(module.source) or module.project.is_provider(function_of(call), module):
+        return False
+    found = called(module, call)
+    slow = blocks(*found) if found else None
+    return bool(slow and not HASHED.search(slow)) and _jobs_run_loops(module.project)
+
+
+@lru_cache(maxsize=1)
+def _jobs_run_loops(project: object) -> bool:
+    """Whether some file has jobs of a queue that start an event loop each."""
+    for path in project.files.values():
+        try:
+            source = path.read_bytes()
+        except OSError:
+            continue
+        if QUEUES.search(source) and RUNS.search(source):
+            return True
+    return False

@@ -22,6 +22,9 @@ SESSIONS = (SESSION, "sqlalchemy.orm.Session", "sqlmodel.Session")
 _LISTS = re.compile(r"^(?:\w+\.)?(?:list|List|Sequence|Iterable|Collection)\b")
 _PART = re.compile(r"chunk|batch|page|slice|part", re.IGNORECASE)
 _OWN = re.compile(r"seed|preset|builtin|built_in|bootstrap|fixture|default")
+_IMPORT = re.compile(r"(?:^|_)(?:import|ingest|load)(?:_|$)")
+_FEW = 5  # values in a row, below which a statement holds more than 6,500 rows
+_LINKS = re.compile(r"pivot|assoc|relation|member|link")
 _SESSION = re.compile(r"(?:^|[._])(?:session|db)$")
 
 
@@ -80,14 +83,29 @@ def _has_expressions(module: Module, node: ast.expr) -> bool:
 
 
 def is_narrow(module: Module, node: ast.expr) -> bool:
-    """Whether few lists are so long: a row has one value, or the rows are a program's own."""
+    """Whether nothing says that a list can be so long: it is made here, of what may be few.
+
+    Long are rows that a caller made, whole objects that a caller dumped, and what a function
+    that says so imports; links of one object, a program's own rows and a helper's are not.
+    """
     function = function_of(node)
-    if _OWN.search(module.path) or _OWN.search(getattr(function, "name", "")):
+    named = getattr(function, "name", "")
+    ours = _OWN.search(module.path) or _OWN.search(named) or named.startswith("_")
+    if ours or _LINKS.search(named):
         return True
     listed = made(module, node)
     if isinstance(listed, ast.ListComp) and isinstance(listed.elt, ast.Dict):
-        return len(listed.elt.keys) < 2
-    return isinstance(listed, ast.Call)
+        if len(listed.elt.keys) < _FEW:
+            return True
+    elif isinstance(listed, ast.Name) or _dumps(listed):
+        return False
+    return isinstance(listed, ast.Call) or not _IMPORT.search(named)
+
+
+def _dumps(rows: ast.expr) -> bool:
+    """Whether each row is a whole object: `[item.model_dump() for item in items]`."""
+    dumped = isinstance(rows, ast.ListComp) and isinstance(rows.elt, ast.Call)
+    return dumped and getattr(rows.elt.func, "attr", "") in ("model_dump", "dict")
 
 
 def _grows(function: ast.AST, name: str) -> bool:

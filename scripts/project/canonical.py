@@ -35,9 +35,14 @@ CANONICAL = {
     "asyncpg.pool.create_pool": "asyncpg.create_pool",
     "aiohttp.client.ClientSession": "aiohttp.ClientSession",
     "aiohttp.client.ClientTimeout": "aiohttp.ClientTimeout",
+    "aiohttp.connector.TCPConnector": "aiohttp.TCPConnector",
     "sqlmodel.Field": "sqlmodel.Field",
     "sqlmodel.select": "sqlalchemy.select",
     "sqlalchemy.sql.text": "sqlalchemy.text",
     "sqlalchemy.sql.expression.text": "sqlalchemy.text",
     "sqlalchemy.future.select": "sqlalchemy.select",
+}
+CANONICAL |= {
+    f"aiohttp.client_exceptions.{name}": f"aiohttp.{name}"
+    for name in ("ClientError", "ClientConnectionError", "ClientOSError", "ClientPayloadError")
 }

@@ -57,7 +57,24 @@ def opened(module: Module, call: ast.Call) -> str | None:
     if served is None and once:
         return None
     often = _by_holder(module, call, served, once)
+    if often and _keeps(function_of(call)):
+        return "perhaps"
     return "perhaps" if often == "call" and not serves(module) else often
+
+
+def _keeps(function: ast.AST | None) -> bool:
+    """Whether a function asks a cache first, so that it seldom comes to its request."""
+    asked = function.body[:10] if isinstance(function, FUNCTIONS) else []
+    return any(
+        isinstance(each, ast.If)
+        and any("cache" in ast.unparse(part.test).lower() for part in (each, *_nested(each)))
+        and any(isinstance(inner, ast.Return) for inner in ast.walk(each))
+        for each in asked
+    )
+
+
+def _nested(node: ast.If) -> list[ast.If]:
+    return [each for each in node.body if isinstance(each, ast.If)]
 
 
 def _by_holder(module: Module, call: ast.Call, served: ast.AST | None, once: bool) -> str | None:
@@ -136,7 +153,11 @@ def _of_name(
     calls = [each for each in uses(function, target.id) if isinstance(each.parent, ast.Attribute)]
     if not any(each.parent.attr in VERBS for each in calls):
         return None
-    return "request" if served else "perhaps"
+    if served:
+        return "request"
+    closed = any(each.parent.attr in ("close", "aclose") for each in calls)
+    sent = [each for each in calls if each.parent.attr in VERBS]
+    return "call" if closed and not any(looped(each, function) for each in sent) else "perhaps"
 
 
 def _in_loop(block: ast.AST) -> bool:

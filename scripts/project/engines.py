@@ -21,9 +21,10 @@ MAKE_POOL = "asyncpg.create_pool"
 POOL = "asyncpg.Pool"
 TIMEOUTS = {"asyncio.timeout", "asyncio.timeout_at", "anyio.fail_after", "anyio.move_on_after"}
 TIMEOUTS |= {"async_timeout.timeout", "async_timeout.timeout_at"}
+FOR_TESTS = re.compile(r"(?:^|_)test(?:s|ing)?(?:_|$)", re.IGNORECASE)
 OTHERS = re.compile(
     r"redis|thread|process|executor|worker|http|mysql|mongo|amqp|rabbit|channel|arq|psycopg|browser"
-    r"|proxy|session|socket|memory|task|job"
+    r"|proxy|session|socket|memory|task|job|lock"
 )
 WAITS = {"asyncio.wait_for", "asyncio.wait"}
 
@@ -180,16 +181,30 @@ def bound_of_pool(module: Module, node: ast.expr) -> bool:
 def pool_calls(module: Module, *names: str) -> Iterator[ast.Call]:
     """The calls of these methods on pools of asyncpg: by class, or by name beside asyncpg."""
     yield from module.methods(POOL, *names)
-    if b"import asyncpg" not in module.source and b"from asyncpg" not in module.source:
-        return
+    here = _speaks_of_asyncpg(module)
     for call in module.all(ast.Call):
         if isinstance(call.func, ast.Attribute) and call.func.attr in names:
             owner = call.func.value
             named = getattr(owner, "attr", getattr(owner, "id", "")).lower()
             waits = isinstance(call.parent, ast.Await | ast.withitem | ast.Call)
             mine = named.endswith("pool") and not OTHERS.search(named)
-            if mine and waits and module.value(owner) is None:
+            unknown = mine and waits and module.value(owner) is None
+            if unknown and (here or _from_asyncpg(module, owner)):
                 yield call
+
+
+def _speaks_of_asyncpg(module: Module) -> bool:
+    return module.holds(b"import asyncpg") or module.holds(b"from asyncpg")
+
+
+def _from_asyncpg(module: Module, node: ast.expr) -> bool:
+    """Whether a name holds what a function of a module that uses asyncpg returned."""
+    function = function_of(node)
+    bound = module.bindings(function).get(getattr(node, "id", ""), []) if function else []
+    source = getattr(bound[0].parent, "value", None) if len(bound) == 1 else None
+    source = source.value if isinstance(source, ast.Await) else source
+    found = isinstance(source, ast.Call) and module.project.definition(module.name(source.func))
+    return bool(found) and _speaks_of_asyncpg(found[0])
 
 
 def bounded(module: Module, call: ast.Call) -> bool:
@@ -247,4 +262,11 @@ def unbounded_engines(module: Module) -> Iterator[tuple[ast.Call, bool]]:
         sized = any(keyword(call, word) for word in ("pool_size", "max_overflow", "pool_recycle"))
         function = function_of(call)
         served = function is None or module.project.is_lifespan(function, module)
-        yield call, bool(sized or served or _is_stored(module, call))
+        sure = sized or served or _is_stored(module, call)
+        yield call, bool(sure) and not _is_for_tests(call)
+
+
+def _is_for_tests(call: ast.Call) -> bool:
+    holder = call.parent
+    target = getattr(holder, "targets", [getattr(holder, "target", None)])[0]
+    return bool(FOR_TESTS.search(getattr(target, "id", getattr(target, "attr", ""))))

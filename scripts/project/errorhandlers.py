@@ -57,8 +57,9 @@ def returned(module: Module, handler: ast.AST) -> Iterator[ast.Call]:
 
 
 def repeated(module: Module, handler: ast.AST, error: str) -> Iterator[ast.AST]:
-    """The places where the whole of `error.errors()`, or `error.body`, goes into a Response."""
-    whole = {}
+    """The places where the whole of an error, its `errors()` or `body` goes into a Response."""
+    texts = inside(handler, ast.Call, ast.JoinedStr) if _is_typed(module, handler, error) else ()
+    whole = {each: each for each in texts if _text(each, error)}
     for each in inside(handler, ast.Attribute):
         if getattr(each.value, "id", "") != error:
             continue
@@ -72,6 +73,20 @@ def repeated(module: Module, handler: ast.AST, error: str) -> Iterator[ast.AST]:
         uses = _loads(handler, name) if name else [each]
         if any(_sent(module, handler, use) for use in uses) and not any(map(_picked, uses)):
             yield each
+
+
+def _is_typed(module: Module, handler: ast.AST, error: str) -> bool:
+    """Whether a handler declares that its error is one of validation, and no other."""
+    hint = next(each.annotation for each in arguments(handler) if each.arg == error)
+    return module.project.annotated(module, hint) in VALIDATION
+
+
+def _text(node: ast.AST, error: str) -> bool:
+    """Whether it is `str(error)`, or an f-string that holds the error."""
+    if isinstance(node, ast.JoinedStr):
+        return any(getattr(getattr(each, "value", None), "id", "") == error for each in node.values)
+    asked = getattr(node.func, "id", "") in ("str", "repr")
+    return asked and [getattr(each, "id", "") for each in node.args] == [error]
 
 
 def _own(module: Module, node: ast.expr | None) -> ast.AST | None:

@@ -24,6 +24,20 @@ def models(module: Module) -> Iterator[tuple[ast.alias, str, str]]:
         table = _table(module, module.project.name(module, _named(name, statement)))
         if table is not None and _is_used(module, name):
             yield alias, name, table
+        elif table is None:
+            yield from _through(module, alias, name)
+
+
+def _through(module: Module, alias: ast.alias, name: str) -> Iterator[tuple[ast.alias, str, str]]:
+    """The first model that is read of an imported module: `models.Order`."""
+    for each in module.all(ast.Attribute):
+        if getattr(each.value, "id", None) != name or _in_annotation(each):
+            continue
+        table = _table(module, module.name(each))
+        used = getattr(each.parent, "attr", "") not in ("__tablename__", "name")
+        if table is not None and used:
+            yield alias, f"{name}.{each.attr}", table
+            return
 
 
 def _named(name: str, statement: ast.AST) -> ast.Name:

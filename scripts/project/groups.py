@@ -25,6 +25,7 @@ WHOLE = {
     ),
     *("builtins.GeneratorExit",),
 }
+_SPLIT: WeakKeyDictionary[Names, set[str]] = WeakKeyDictionary()
 _HANDLED: WeakKeyDictionary[Names, bool] = WeakKeyDictionary()
 
 
@@ -111,19 +112,60 @@ def guarded(module: Module, node: ast.AST, name: str, until: ast.AST | None = No
 
 
 def splits(module: Module, group: Group) -> bool:
-    """Whether a handler around a group takes its ExceptionGroup, or any exception."""
+    """Whether what stands around a group, or calls its function, takes its ExceptionGroup."""
     below: ast.AST = group.block
     for above in parents(group.block):
-        if isinstance(above, ast.Try | ast.TryStar) and below.slot == "body":
-            names = [name for each in above.handlers for name in caught(module, each.type)]
-            if isinstance(above, ast.TryStar) or any(
-                name in WHOLE or name == "?" for name in names
-            ):
+        if below.slot == "body" and _takes_groups(module, above):
+            return True
+        for item in getattr(above, "items", ()):
+            unwraps = callee(module, item.context_expr)
+            if unwraps and any(_takes_groups(unwraps[0], each) for each in ast.walk(unwraps[1])):
                 return True
         if isinstance(above, FUNCTIONS):
-            return False
+            return above.name in _split_calls(module.project)
         below = above
     return False
+
+
+def _takes_groups(module: Module, node: ast.AST) -> bool:
+    """Whether a node is a `try` with a handler for groups, or for any exception."""
+    if isinstance(node, ast.TryStar):
+        return True
+    return isinstance(node, ast.Try) and any(
+        name in WHOLE or name == "?"
+        for handler in node.handlers
+        for name in caught(module, handler.type)
+    )
+
+
+def _split_calls(project: Names) -> set[str]:
+    """The names of functions whose callers, somewhere in the project, split a group."""
+    if project not in _SPLIT:
+        _SPLIT[project] = set()
+        for name, path in project.files.items():
+            if not _mentions_groups(path) or (module := project.module(name)) is None:
+                continue
+            for node in module.all(ast.Try, ast.TryStar):
+                named = [
+                    each
+                    for handler in node.handlers
+                    for each in caught(module, handler.type)
+                    if each.endswith("ExceptionGroup")
+                ]
+                if named or isinstance(node, ast.TryStar):
+                    _SPLIT[project].update(
+                        getattr(call.func, "attr", getattr(call.func, "id", ""))
+                        for call in within(node.body, ast.Call)
+                    )
+    return _SPLIT[project]
+
+
+def _mentions_groups(path: Path) -> bool:
+    try:
+        source = path.read_bytes()
+    except OSError:
+        return False
+    return b"ExceptionGroup" in source or b"except*" in source
 
 
 def handled_by_app(project: Names) -> bool:

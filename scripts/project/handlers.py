@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterable, Iterator
 
+from project.calls import callee
 from project.module import FUNCTIONS, Module, inside, own, parents
 
 CANCELLED = "asyncio.CancelledError"
@@ -160,7 +161,7 @@ def blind(module: Module, call: ast.Call) -> Iterator[tuple[ast.ExceptHandler, b
         if handler is not None and awaits is not None and not _own_limit(module, node.body):
             again = any(isinstance(each, LOOPS) for each in up_to(node, block))
             leaves = next(within(handler.body, ast.Return, ast.Break, ast.Raise), None)
-            alone = not isinstance(handler.type, ast.Tuple)
+            alone = set(caught(module, handler.type)) == {TIMEOUT}
             if alone or leaves or not again:
                 yield handler, alone and (leaves is not None or not again)
 
@@ -189,12 +190,26 @@ def _caught_outside(module: Module, block: ast.AST) -> bool:
     return False
 
 
-def _own_limit(module: Module, body: list[ast.stmt]) -> bool:
-    """Whether a block sets a limit of its own, whose TimeoutError the handler may mean."""
+def _own_limit(module: Module, body: list[ast.stmt], depth: int = 1) -> bool:
+    """Whether a block sets a limit of its own, whose TimeoutError the handler may mean.
+
+    A function of the project that it calls may do so as well.
+    """
     for call in within(body, ast.Call):
         name = module.name(call.func)
         if name in DEADLINES or name == "asyncio.wait_for":
             return True
         if any("timeout" in (each.arg or "timeout") for each in call.keywords):
             return True
+        found = callee(module, call) if depth else None
+        if found and isinstance(found[1], FUNCTIONS):
+            home, function = found
+            if _raises_late(home, function) or _own_limit(home, function.body, depth - 1):
+                return True
     return False
+
+
+def _raises_late(module: Module, function: ast.AST) -> bool:
+    """Whether a function raises a TimeoutError of its own."""
+    raised = [each.exc for each in inside(function, ast.Raise)]
+    return any(module.name(getattr(each, "func", each)) == TIMEOUT for each in raised)

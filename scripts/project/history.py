@@ -10,6 +10,7 @@ from project.names import Names
 RECENT = 10  # revisions at the end of a history that may still have to run somewhere
 _SAYS = re.compile(rb"^(down_)?revision\b[^=\n]*=\s*(\([^)]*\)|\[[^\]]*\]|[^\n#]*)", re.MULTILINE)
 _QUOTED = re.compile(rb"""['"]([^'"\n]+)['"]""")
+_ONLINE: WeakKeyDictionary[Names, dict[str, dict[str, bytes]]] = WeakKeyDictionary()
 _KNOWN: WeakKeyDictionary[Names, dict[str, set[str]]] = WeakKeyDictionary()
 
 
@@ -31,6 +32,24 @@ def folder_of(path: str) -> str:
         if each.name == "versions":
             return each.as_posix()
     return PurePosixPath(path).parent.as_posix()
+
+
+def is_rebuilt(module: Module, index: str) -> bool:
+    """Whether another revision of the history names an index and builds or drops it online."""
+    folder = folder_of(module.path)
+    known = _ONLINE.setdefault(module.project, {})
+    if folder not in known:
+        known[folder] = {}
+        for name, path in module.project.files.items():
+            if PurePosixPath(name).is_relative_to(folder):
+                try:
+                    source = path.read_bytes()
+                except OSError:
+                    continue
+                if b"concurrently" in source.lower():
+                    known[folder][name] = source
+    form = re.compile(rb"\b" + re.escape(index.encode()) + rb"\b")
+    return any(form.search(source) for name, source in known[folder].items() if name != module.path)
 
 
 def _recent(project: Names, folder: str) -> set[str]:

@@ -37,6 +37,21 @@ def aliases(module: Module, provider: str) -> Iterator[ast.Call]:
             yield call
 
 
+def injectable(module: Module, name: str) -> str:
+    """A provider as `Depends` gets it: a method by the object that its module makes of the class.
+
+    What is called by `__call__` is the object itself.
+    """
+    owner, _, method = name.rpartition(".")
+    if ":" not in owner:
+        return name.partition(":")[2]
+    bound = (each for nodes in module.bindings(module.tree).values() for each in nodes)
+    names = (each for each in bound if isinstance(each, ast.Name))
+    held = next((each.id for each in names if module.value(each) == owner), None)
+    shown = held or f"{owner.partition(':')[2]}(...)"
+    return shown if method == "__call__" else f"{shown}.{method}"
+
+
 def scoped(call: ast.Call) -> str:
     """A `Depends` call with the scope of the function."""
     words = [each for each in call.keywords if each.arg != "scope"]

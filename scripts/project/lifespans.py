@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from project.calls import callee
 from project.module import FUNCTIONS, Module, inside, keyword, statement_of
 
 CLOSES = {
@@ -42,7 +43,7 @@ def lifespans(module: Module) -> Iterator[tuple[ast.AST, ast.Yield]]:
 
 def _takes_application(module: Module, function: ast.AST) -> bool:
     """Whether a function's first parameter is an application: as no dependency's can be."""
-    first = function.args.args[:1]
+    first = [each for each in function.args.args[:2] if each.arg != "self"][:1]
     kind = module.project.annotated(module, first[0].annotation) if first else None
     return module.project.is_a(kind, *FRAMEWORKS)
 
@@ -88,7 +89,12 @@ def failing(module: Module, step: ast.stmt) -> ast.Await | None:
     if isinstance(step, ast.If | ast.With | ast.AsyncWith | ast.For):
         return next((found for each in step.body if (found := failing(module, each))), None)
     return next(
-        (each for each in _within(step, ast.Await) if not _spared(module, each.value)), None
+        (
+            each
+            for each in _within(step, ast.Await)
+            if not _spared(module, each.value) and not _forgiving(module, each.value)
+        ),
+        None,
     )
 
 
@@ -122,9 +128,29 @@ def between(
         before = start.end_lineno < node.lineno < moment.lineno
         if not before or _opens(node, close):
             continue
-        if not (_spared(module, node.value) or _guarded(module, node, function)):
+        spared = _spared(module, node.value) or _forgiving(module, node.value)
+        if not (spared or _caught(module, node, function) or _guarded(node, function)):
             return node
     return None
+
+
+def _forgiving(module: Module, node: ast.expr) -> bool:
+    """Whether a call runs a function of the project that catches the errors of all it awaits."""
+    found = callee(module, node) if isinstance(node, ast.Call) else None
+    if found is None or not isinstance(found[1], ast.AsyncFunctionDef):
+        return False
+    waits = list(inside(found[1], ast.Await))
+    return bool(waits) and all(_caught(found[0], each, found[1]) for each in waits)
+
+
+def _caught(module: Module, node: ast.AST, function: ast.AST) -> bool:
+    while node is not function:
+        holder, slot = node.parent, node.slot
+        tried = isinstance(holder, ast.Try) and slot == "body"
+        if tried and any(catches(module, each) for each in holder.handlers):
+            return True
+        node = holder
+    return False
 
 
 def _opens(node: ast.Await, close: ast.Call) -> bool:
@@ -133,11 +159,10 @@ def _opens(node: ast.Await, close: ast.Call) -> bool:
     return owner is not None and ast.unparse(owner) == ast.unparse(close.func.value)
 
 
-def _guarded(module: Module, node: ast.AST, function: ast.AST) -> bool:
+def _guarded(node: ast.AST, function: ast.AST) -> bool:
     while node is not function:
         holder, slot = node.parent, node.slot
-        tried = isinstance(holder, ast.Try) and slot == "body"
-        if tried and (holder.finalbody or any(catches(module, each) for each in holder.handlers)):
+        if isinstance(holder, ast.Try) and slot == "body" and holder.finalbody:
             return True
         node = holder
     return False

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from project.mappings import Relationship, relationship
-from project.module import COMPREHENSIONS, FUNCTIONS, Module, function_of, own, parents
+from project.module import (
+    COMPREHENSIONS,
+    FUNCTIONS,
+    Module,
+    function_of,
+    own,
+    parents,
+    statement_of,
+)
 from project.selects import argument, built_from, head
 from project.sessions import STATEMENTS, session_of
 
@@ -72,12 +80,33 @@ def _once(module: Module, function: ast.AST, name: str) -> ast.AST | None:
     return bound[0].parent.value if plain else None
 
 
+def _result(module: Module, node: ast.Name) -> ast.AST | None:
+    """What a result was last set to: `result = await session.execute(...)`, in the same block."""
+    function, use = function_of(node), statement_of(node)
+    held = module.bindings(function).get(node.id, []) if function is not None else []
+    before = [each for each in held if _place(each) < _place(node)]
+    if not before or (len(held) > 1 and len({_block(each) for each in (*held, use)}) > 1):
+        return None
+    last = max(before, key=_place)
+    plain = isinstance(last.parent, ast.Assign) and isinstance(last.parent.value, ast.Await)
+    return last.parent.value if plain else None
+
+
+def _block(node: ast.AST) -> tuple[ast.AST, str]:
+    """The list of statements a node's statement stands in."""
+    statement = statement_of(node)
+    return statement.parent, statement.slot
+
+
 def _loaded(module: Module, node: ast.AST | None, many: bool) -> tuple[str, str] | None:
     """The class of the objects an expression gets without loader options, and the session."""
     then: list[str] = []
     while node is not None:
         if isinstance(node, ast.Await):
             node = node.value
+            continue
+        if isinstance(node, ast.Name) and then:
+            node = _result(module, node)
             continue
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             return None
@@ -94,9 +123,9 @@ def _fits(method: str, then: list[str], many: bool) -> bool:
     if method in ("get", "get_one", "scalar"):
         return not then and not many
     last = then[0] if then else ""
-    if method in ("scalars", "exec"):
+    if method in ("scalars", "exec", "stream_scalars"):
         return last not in _ONE if many else last in _ONE
-    if method == "execute" and "scalars" in then:
+    if method in ("execute", "stream") and "scalars" in then:
         return last not in _ONE if many else last in _ONE
     return (
         method == "execute" and not many and last in ("scalar_one", "scalar_one_or_none", "scalar")
@@ -173,14 +202,28 @@ def _is_loaded(
         base = getattr(each.value, "id", "")
         if each.attr == read.attr and (base != name or not isinstance(each.ctx, ast.Load)):
             return True
-        if each.attr in ("refresh", "awaitable_attrs", "run_sync", "expunge"):
+        if each.attr in ("awaitable_attrs", "run_sync", "expunge") or _refreshes(each):
             return True
     return any(
         isinstance(each, ast.Await)
         and isinstance(each.value, ast.Call)
+        and not _is_plain_refresh(each.value)
         and any(getattr(given, "id", "") == name for given in each.value.args)
         for each in own(function)
     )
+
+
+def _refreshes(node: ast.Attribute) -> bool:
+    """Whether a `refresh` names what it loads."""
+    return node.attr == "refresh" and not _is_plain_refresh(node.parent)
+
+
+def _is_plain_refresh(call: ast.AST) -> bool:
+    """Whether a call is `session.refresh(row)`, which loads no relationship."""
+    if not isinstance(call, ast.Call) or getattr(call.func, "attr", "") != "refresh":
+        return False
+    named = any(each.arg in ("attribute_names", None) for each in call.keywords)
+    return len(call.args) == 1 and not named
 
 
 def _place(node: ast.AST) -> tuple[int, int]:

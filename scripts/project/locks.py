@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from project.history import folder_of
-from project.module import Module, keyword
-from project.revisions import Revision, Statement, Step
+from project.history import folder_of, is_rebuilt
+from project.module import Module, function_of, keyword
+from project.revisions import Revision, Statement, Step, autocommit
 from project.sql import HOLE, NAME, constant, unquoted
 
 Blocking = tuple[ast.Call, str, str]  # the call, what happens there, what to write instead
@@ -18,6 +18,15 @@ _INDEX = re.compile(
     re.IGNORECASE,
 )
 _ALTER = re.compile(rf"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?({NAME}) (.*)", re.IGNORECASE)
+_UNIQUE = re.compile(
+    rf"\bADD (?:CONSTRAINT ({NAME}) )?UNIQUE (?:NULLS (?:NOT )?DISTINCT )?\(([^()]*)\)",
+    re.IGNORECASE,
+)
+_BIGINT = re.compile(
+    rf"ALTER (?:COLUMN )?({NAME}) (?:SET DATA )?TYPE (?:BIGINT|INT8)\b", re.IGNORECASE
+)
+_LOCKING = ("add_column", "alter_column", "drop_column")
+_BLOCK = "an autocommit_block()"
 _PLAIN = re.compile(r"INDEX (?:IF NOT EXISTS )?", re.IGNORECASE)
 _VALIDATING: "WeakKeyDictionary[object, dict[str, list[bytes]]]" = WeakKeyDictionary()
 _LONG = 90  # characters of a line that is shown rewritten
@@ -28,14 +37,19 @@ def indexes(module: Module, made: Revision) -> Iterator[Blocking]:
     for step in made.steps:
         if step.operation != "create_index" or made.is_new(step.table):
             continue
+        name = constant(module, step.argument(0, "index_name"))
+        if name and is_rebuilt(module, name):
+            continue
         if not is_true(keyword(step.call, "postgresql_concurrently")):
             line = rewritten(step, postgresql_concurrently=True)
-            yield step.call, _writers(step.table), f"{line} in an autocommit_block()"
+            waiting = _waiting(module, made, step.call, step.table)
+            yield step.call, waiting, f"{line} in {_BLOCK}"
     for each in made.statements:
         found = _INDEX.match(each.text)
         if found and HOLE not in each.text[: found.start(1)] and not made.is_new(found[1]):
             text = _PLAIN.sub("INDEX CONCURRENTLY ", each.text, count=1)
-            yield each.call, _writers(found[1]), f"{_short(text)} in an autocommit_block()"
+            waiting = _waiting(module, made, each.call, found[1])
+            yield each.call, waiting, f"{_short(text)} in {_BLOCK}"
 
 
 def uniques(module: Module, made: Revision) -> Iterator[Blocking]:
@@ -45,11 +59,27 @@ def uniques(module: Module, made: Revision) -> Iterator[Blocking]:
             name = step.argument(0, "constraint_name")
             columns = step.argument(2, "columns")
             shown = [_shown(name), repr(step.table), _shown(columns)]
+            if name is None or ast.unparse(name) == "None":
+                shown[0] = repr("_".join(["uq", str(step.table), *_listed(columns)]))
+            if schema := keyword(step.call, "schema"):
+                shown.append(f"schema={_shown(schema)}")
             yield (
                 step.call,
                 f"readers and writers of {step.table} wait while its index is built",
-                f"op.create_index({', '.join(shown)}, unique=True, postgresql_concurrently=True) in"
-                " an autocommit_block(), then ADD CONSTRAINT ... UNIQUE USING INDEX",
+                f"op.create_index({', '.join(shown)}, unique=True, postgresql_concurrently=True)"
+                f" in {_BLOCK}, then ADD CONSTRAINT ... UNIQUE USING INDEX",
+            )
+    for each in made.statements:
+        table, rest = _altered(each)
+        found = _UNIQUE.search(rest)
+        if table and found and not made.is_new(table):
+            columns = re.findall(r"\w+", found[2])
+            name = found[1] or "_".join(["uq", unquoted(table), *columns])
+            yield (
+                each.call,
+                f"readers and writers of {unquoted(table)} wait while its index is built",
+                f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({found[2]}) in {_BLOCK}, then"
+                " ADD CONSTRAINT ... UNIQUE USING INDEX",
             )
 
 
@@ -77,11 +107,8 @@ def foreign_keys(module: Module, made: Revision) -> Iterator[Blocking]:
             continue
         if not is_true(keyword(step.call, "postgresql_not_valid")):
             referent = constant(module, step.argument(2, "referent_table"))
-            other = f" and {referent}" if referent else ""
-            line = rewritten(
-                step,
-                postgresql_not_valid=True,
-            )
+            other = f" and {referent}" if referent and not made.is_new(referent) else ""
+            line = rewritten(step, postgresql_not_valid=True)
             yield (
                 step.call,
                 f"writers of {step.table}{other} wait while the rows of {step.table} are checked",
@@ -118,6 +145,16 @@ def wider(module: Module, made: Revision) -> Iterator[Blocking]:
                 f"the table {step.table} is rewritten while readers and writers wait",
                 f"add a BigInteger column beside {column}, backfill it in batches, then swap names",
             )
+    for each in made.statements:
+        table, rest = _altered(each)
+        found = _BIGINT.search(rest)
+        if table and found and not made.is_new(table):
+            column = unquoted(found[1])
+            yield (
+                each.call,
+                f"the table {unquoted(table)} is rewritten while readers and writers wait",
+                f"add a bigint column beside {column}, backfill it in batches, then swap names",
+            )
 
 
 def not_null(module: Module, made: Revision) -> Iterator[Blocking]:
@@ -150,13 +187,15 @@ def not_null(module: Module, made: Revision) -> Iterator[Blocking]:
 
 
 def _proven(module: Module, column: str) -> bool:
-    """Whether this or another revision has a CHECK that the column holds no NULL."""
+    """Whether revisions have a CHECK that the column holds no NULL, and validate a constraint."""
     form = re.compile(rf'\b{re.escape(column)}"? IS NOT NULL'.encode(), re.IGNORECASE)
-    return any(form.search(each) for each in _validating(module))
+    sources = _unvalidated(module)
+    validated = any(re.search(rb"VALIDATE CONSTRAINT", each, re.IGNORECASE) for each in sources)
+    return validated and any(form.search(each) for each in sources)
 
 
-def _validating(module: Module) -> list[bytes]:
-    """The revisions of a history that validate a constraint."""
+def _unvalidated(module: Module) -> list[bytes]:
+    """The revisions of a history that add a constraint as not valid, or validate one."""
     folder = folder_of(module.path)
     known = _VALIDATING.setdefault(module.project, {})
     if folder not in known:
@@ -167,7 +206,7 @@ def _validating(module: Module) -> list[bytes]:
                     source = path.read_bytes()
                 except OSError:
                     continue
-                if re.search(rb"VALIDATE CONSTRAINT", source, re.IGNORECASE):
+                if re.search(rb"VALIDATE CONSTRAINT|NOT[ _]VALID", source, re.IGNORECASE):
                     known[folder].append(source)
     return known[folder]
 
@@ -177,8 +216,31 @@ def _altered(statement: Statement) -> tuple[str | None, str]:
     return (found[1], found[2]) if found else (None, "")
 
 
-def _writers(table: str | None) -> str:
-    return f"writers of {unquoted(table or '')} wait until the index is built"
+def _waiting(module: Module, made: Revision, call: ast.Call, table: str | None) -> str:
+    """Who waits for an index: readers too, where a step before it has locked the table."""
+    name = unquoted(table or "")
+    before = "" if autocommit(module, call) else _locking(module, made, call, name)
+    who = "readers and writers" if before else "writers"
+    why = f", as {before} keeps its lock until COMMIT" if before else ""
+    return f"{who} of {name} wait until the index is built{why}"
+
+
+def _locking(module: Module, made: Revision, call: ast.Call, table: str) -> str:
+    """A step before a call, in its function and transaction, that locks a table for readers."""
+    earlier = [
+        (step.call, step.operation)
+        for step in made.steps
+        if step.operation in _LOCKING and unquoted(step.table or "") == table
+    ]
+    for each in made.statements:
+        altered, rest = _altered(each)
+        if altered and unquoted(altered) == table and not rest.upper().startswith("VALIDATE"):
+            earlier.append((each.call, "ALTER TABLE"))
+    for other, name in earlier:
+        near = other.lineno < call.lineno and function_of(other) is function_of(call)
+        if near and not autocommit(module, other):
+            return name
+    return ""
 
 
 def _type(module: Module, node: ast.expr | None) -> str:
@@ -217,6 +279,12 @@ def _shown(node: ast.AST | None) -> str:
     inner = node.args[0] if isinstance(node, ast.Call) and node.args else node
     named = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "f"
     return ast.unparse(inner if named else node)
+
+
+def _listed(node: ast.expr | None) -> list[str]:
+    """The columns that a list of constants names."""
+    elements = node.elts if isinstance(node, ast.List | ast.Tuple) else []
+    return [str(each.value) for each in elements if isinstance(each, ast.Constant)]
 
 
 def _short(text: str) -> str:

@@ -3,9 +3,10 @@
 import ast
 from functools import lru_cache
 
+from project.calls import callee
 from project.module import FUNCTIONS, Module, class_of, function_of, inside
 
-RUNS = ("asyncio.run",)
+RUNS = ("asyncio.run", "uvloop.run")
 GETS = ("asyncio.get_event_loop", "asyncio.get_running_loop", "asyncio.new_event_loop")
 ASKS = (b"nest_asyncio", b"get_running_loop", b"is_running(")
 
@@ -67,6 +68,20 @@ def called(module: Module, call: ast.Call) -> tuple[Module, ast.AST] | None:
     else:
         found = module.project.definition(module.name(func))
     return found if found and isinstance(found[1], FUNCTIONS) else None
+
+
+def on_loop(module: Module, function: ast.AST, depth: int = 3) -> bool:
+    """Whether a function, or one of the project that it calls, speaks to its thread's loop."""
+    for node in inside(function, ast.Name, ast.Attribute, ast.Call):
+        if isinstance(node, ast.Call):
+            found = called(module, node) or callee(module, node) if depth else None
+            if found and isinstance(found[1], ast.FunctionDef) and on_loop(*found, depth - 1):
+                return True
+        elif (module.name(node) or "").startswith("asyncio") or (
+            getattr(node, "attr", "") in ("create_task", "call_soon")
+        ):
+            return True
+    return False
 
 
 def plain(function: ast.AST) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from project.module import FUNCTIONS, Module, parents
+from project.module import FUNCTIONS, Module, keyword, parents
 from project.names import Names
 
 ROOTS = {
@@ -110,6 +110,19 @@ def lineage(module: Module, definition: ast.ClassDef) -> Lineage:
             elif not (name or "").startswith(PLAIN) or name in PROTOCOLS:
                 found.unknown = True
     return found
+
+
+def eager_base(found: Lineage) -> tuple[str, str]:
+    """The base of all models, and what makes its updates return what the database computes."""
+    said = '`__mapper_args__ = {"eager_defaults": True}`'
+    called = found.made[0] if found.made else None
+    target = getattr(called.parent, "targets", [None])[0] if called is not None else None
+    if called is None or not isinstance(target, ast.Name):
+        return found.names()[-1], f"{said} in `{found.names()[-1]}`"
+    if given := keyword(called, "cls"):
+        return target.id, f"{said} in `{ast.unparse(given)}`"
+    line = f"{target.id} = {ast.unparse(called.func)}(cls=Eager)"
+    return target.id, f"`{line}`, and {said} in `class Eager`"
 
 
 def _made(module: Module, name: str | None) -> ast.Call | None:

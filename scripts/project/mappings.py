@@ -4,6 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from weakref import WeakKeyDictionary
 
 from project.mapped import assigned
 from project.module import Module, keyword, spreads
@@ -16,6 +18,9 @@ ENUMS = (
     "sqlalchemy.dialects.postgresql.named_types.ENUM",
 )
 _ENUM_BASES = ("enum.Enum", "enum.StrEnum")
+_REVISIONS = {"versions", "migrations", "alembic"}
+_LABEL = re.compile(rb"""['"](\w+)['"]""")
+_LABELS: "WeakKeyDictionary[object, set[bytes]]" = WeakKeyDictionary()
 _MANY = {"list", "List", "set", "Set", "Sequence", "Collection", "dict", "Dict", "Iterable"}
 _MAPPED = {"Mapped", "WriteOnlyMapped", "DynamicMapped", "Optional", "Annotated"}
 
@@ -117,6 +122,30 @@ def differing(values: dict[str, object]) -> tuple[str, str] | None:
     if not all(isinstance(each, str) for each in values.values()):
         return None
     return next(((name, str(each)) for name, each in values.items() if name != each), None)
+
+
+def is_label(module: Module, name: str) -> bool:
+    """Whether a revision of the project writes a word as an enum's label."""
+    return name.encode() in _labels(module)
+
+
+def has_labels(module: Module) -> bool:
+    """Whether the project has revisions that write labels of enums, or types of columns."""
+    return bool(_labels(module))
+
+
+def _labels(module: Module) -> set[bytes]:
+    project = module.project
+    if project not in _LABELS:
+        _LABELS[project] = set()
+        for file, path in project.files.items():
+            try:
+                source = path.read_bytes() if _REVISIONS & set(PurePosixPath(file).parts) else b""
+            except OSError:
+                continue
+            if b"revision" in source and re.search(rb"(?i)enum|TYPE", source):
+                _LABELS[project].update(_LABEL.findall(source))
+    return _LABELS[project]
 
 
 def enum_calls(module: Module) -> Iterator[tuple[ast.Call, str | None]]:

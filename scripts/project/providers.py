@@ -190,10 +190,10 @@ def _always(statement: ast.stmt) -> Iterator[ast.Call]:
 def called(module: Module, call: ast.Call) -> str | None:
     """The name of the function or class of the project that a call reaches."""
     name = module.name(call.func)
-    if name or not isinstance(call.func, ast.Attribute):
+    if module.project.definition(name) or not isinstance(call.func, ast.Attribute):
         return name
     owner = module.value(call.func.value)
-    return f"{owner}.{call.func.attr}" if owner and ":" in owner else None
+    return f"{owner}.{call.func.attr}" if owner and ":" in owner else name
 
 
 def _raises(module: Module, handler: ast.ExceptHandler) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from project.locks import is_false
 from project.module import FUNCTIONS, Module, keyword
+from project.newcolumns import column_of
 from project.revisions import Revision, Step, on_postgresql
 from project.sql import constant
 
@@ -66,7 +67,7 @@ def abrupt(module: Module, made: Revision) -> Iterator[tuple[ast.Call, str, str]
         if made.is_new(step.table):
             continue
         if step.operation == "add_column" and _is_required(step):
-            column = _column(step)
+            column = column_of(step)
             name = constant(module, column.args[0]) if column and column.args else None
             yield (
                 step.call,
@@ -82,16 +83,9 @@ def abrupt(module: Module, made: Revision) -> Iterator[tuple[ast.Call, str, str]
             )
 
 
-def _column(step: Step) -> ast.Call | None:
-    given = (
-        step.call.args[0 if step.batch else 1] if len(step.call.args) > (not step.batch) else None
-    )
-    return given if isinstance(given, ast.Call) else None
-
-
 def _is_required(step: Step) -> bool:
     """Whether a new column is NOT NULL and the database has no value for it."""
-    column = _column(step)
+    column = column_of(step)
     if column is None or not is_false(keyword(column, "nullable")):
         return False
     computed = any(

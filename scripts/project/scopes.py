@@ -1,6 +1,8 @@
 """What an ASGI class does about the kinds of scope: http, websocket, lifespan."""
 
 import ast
+import re
+from pathlib import Path
 
 from project.middlewares import REFUSALS, passes, status
 from project.module import Module, inside, own
@@ -15,6 +17,29 @@ READERS = {
     "starlette.datastructures.URL",
     "fastapi.datastructures.URL",
 }
+
+SOCKETS = re.compile(
+    rb"\.websocket(?:_route)?\(|WebSocketRoute\(|WebSocketEndpoint\b|:\s*(?:\w+\.)?WebSocket\b"
+    rb"|GraphQL(?:Router)?\("
+)
+MCP = re.compile(rb"(?<![a-z])mcp(?![a-z])", re.IGNORECASE)  # a protocol without WebSockets
+
+
+def accepts_sockets(module: Module) -> bool:
+    """Whether the project has WebSockets, and the module is not about a protocol without them."""
+    if MCP.search(module.source):
+        return False
+    known = module.project.__dict__
+    if "sockets" not in known:
+        known["sockets"] = any(map(_holds_sockets, module.project.files.values()))
+    return known["sockets"]
+
+
+def _holds_sockets(file: Path) -> bool:
+    try:
+        return bool(SOCKETS.search(file.read_bytes()))
+    except OSError:
+        return False
 
 
 def guard(function: ast.AST) -> ast.Compare | None:

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from project.handlers import within
+from project.handlers import CANCELLED, TIMEOUT, caught, within
 from project.module import FUNCTIONS, Module, function_of, inside, keyword, parents, statement_of
 from project.tasks import JOINS, starts
 
@@ -22,6 +22,36 @@ def awaited_task(module: Module, node: ast.Await) -> ast.expr | None:
             return None
     named = value.value if isinstance(value, ast.Starred) else value
     return value if isinstance(named, ast.Name | ast.Attribute | ast.Subscript) else None
+
+
+def ended_instead(module: Module, task: ast.expr, block: ast.Try | ast.With) -> str:
+    """What to write instead of a block that drops a cancel of the caller: with its errors kept.
+
+    `stop` raises what the task raised, so it is no advice where the block passes over errors.
+    """
+    what = ast.unparse(task)
+    wait = f"await stop({what})"
+    if _forgives(module, block):
+        several = isinstance(task, ast.Starred)
+        tasks = what.lstrip("*")
+        wait = f"await asyncio.wait({tasks if several else f'[{what}]'}, timeout=5)"
+        wait = f"if {tasks}: {wait}" if several else wait
+    if isinstance(block, ast.With):
+        return f"{wait} in place of this block"
+    if block.finalbody or block.orelse:
+        return f"{wait} in this `try`, and no such handler"
+    return f"{wait} in place of this `try`"
+
+
+def _forgives(module: Module, block: ast.Try | ast.With) -> bool:
+    """Whether a block goes on after errors of the task."""
+    if isinstance(block, ast.Try):
+        parts = [each.type for each in block.handlers if not any(within(each.body, ast.Raise))]
+        kinds = [name for each in parts for name in caught(module, each)]
+    else:
+        passed = [arg for item in block.items for arg in getattr(item.context_expr, "args", ())]
+        kinds = [name for each in passed for name in caught(module, each)]
+    return any(each not in (CANCELLED, TIMEOUT) for each in kinds)
 
 
 def cancels(function: ast.AST, task: ast.expr) -> Iterator[ast.Call]:

@@ -82,10 +82,10 @@ def deferred(module: Module) -> Iterator[Late]:
         given = [*call.args[1:], *(each.value for each in call.keywords)]
         if call.args and isinstance(call.args[0], ast.Lambda):
             given += [each for each in ast.walk(call.args[0].body) if isinstance(each, ast.Name)]
-        for each in given:
-            known = isinstance(each, ast.Name) and isinstance(function, FUNCTIONS)
-            if known and module.value(each) in SESSIONS:
-                yield from _late(module, function, call, each.id)
+        named = {each.id: each for each in given if isinstance(each, ast.Name)}
+        for name, each in named.items() if isinstance(function, FUNCTIONS) else ():
+            if module.value(each) in SESSIONS:
+                yield from _late(module, function, call, name)
 
 
 def delayed(module: Module, late: Late) -> str:
@@ -132,11 +132,26 @@ def _used(module: Module, function: ast.AST, content: ast.expr, depth: int = 0) 
         yield from _free(module, function, inner)
     elif not _generates(module, content, unknown=depth == 0):
         return
+    yield from _given(module, function, content)
     for each in (*content.args, *(each.value for each in content.keywords)):
         if isinstance(each, ast.Name) and module.value(each) in SESSIONS:
             yield each.id
         else:
             yield from _used(module, function, each, depth + 1)
+
+
+def _given(module: Module, function: ast.AST, call: ast.Call) -> Iterator[str]:
+    """The sessions given to the object whose generator a call runs, where that uses a session."""
+    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+    made = _value(module, function, owner) if owner is not None else None
+    found = module.project.definition(called(module, call))
+    if not isinstance(made, ast.Call) or found is None or not isinstance(found[1], FUNCTIONS):
+        return
+    fields = (each for each in own(found[1]) if isinstance(each, ast.Attribute))
+    if yields(found[1]) and any(found[0].value(each) in SESSIONS for each in fields):
+        for each in (*made.args, *(each.value for each in made.keywords)):
+            if isinstance(each, ast.Name) and module.value(each) in SESSIONS:
+                yield each.id
 
 
 def _generates(module: Module, call: ast.Call, unknown: bool) -> bool:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from project.calls import callee
-from project.handlers import within
+from project.handlers import up_to, within
 from project.module import Module, function_of, inside, keyword, parents
 
 GENERATORS = ("typing.AsyncGenerator", "collections.abc.AsyncGenerator")
@@ -36,6 +36,43 @@ def left_early(module: Module, loop: ast.AsyncFor) -> str | None:
         if next(each for each in parents(node) if isinstance(each, LOOPS)) is loop:
             return "break"
     return None
+
+
+def dropped(module: Module) -> Iterator[tuple[ast.Await, ast.Call]]:
+    """The awaits of `anext` on a generator that nothing uses or closes after, and its call."""
+    for wait in module.all(ast.Await):
+        source = _advanced(module, wait.value)
+        if isinstance(source, ast.Name) and (function := function_of(wait)) is not None:
+            bound = module.bindings(function).get(source.id, ())
+            holder = bound[0].parent if len(bound) == 1 else None
+            used = [each for each in ast.walk(function) if getattr(each, "id", "") == source.id]
+            read = [each for each in used if isinstance(each.ctx, ast.Load)]
+            again = any(isinstance(each, LOOPS) for each in up_to(wait, function))
+            if isinstance(holder, ast.Assign) and len(read) == 1 and not again:
+                source = holder.value
+        made = generator(module, source)
+        if made is not None and _cleans_up(made[1]) and not _closed(wait):
+            yield wait, source
+
+
+def _closed(wait: ast.Await) -> bool:
+    """Whether the function closes the very item that it took."""
+    targets = getattr(wait.parent, "targets", [getattr(wait.parent, "target", None)])
+    names = {each.id for each in targets if isinstance(each, ast.Name)}
+    function = function_of(wait)
+    return function is not None and any(
+        each.attr in ("close", "aclose") and getattr(each.value, "id", "") in names
+        for each in inside(function, ast.Attribute)
+    )
+
+
+def _advanced(module: Module, node: ast.expr) -> ast.expr | None:
+    """What `anext(...)` or `....__anext__()` asks for its next item."""
+    if not isinstance(node, ast.Call):
+        return None
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "__anext__":
+        return node.func.value
+    return node.args[0] if node.args and module.name(node.func) == "builtins.anext" else None
 
 
 def streamed(module: Module) -> Iterator[ast.AsyncFunctionDef]:

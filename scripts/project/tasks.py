@@ -4,11 +4,13 @@ import ast
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
+from project.calls import callee
 from project.module import FUNCTIONS, Module, arguments, function_of, inside
 from project.values import SESSION
 
 STARTS = ("asyncio.create_task", "asyncio.ensure_future")
 LOOPS = {"asyncio.get_running_loop", "asyncio.get_event_loop", "asyncio.new_event_loop"}
+RUNNING = LOOPS - {"asyncio.new_event_loop"}
 LOOP_NAMES = {"loop", "_loop", "event_loop", "_event_loop"}
 # Methods of a loop, a future or a signal that drop what their callback returns.
 DROPS = {"add_signal_handler", "call_soon", "call_soon_threadsafe", "call_later", "call_at"}
@@ -34,11 +36,27 @@ def starts(module: Module) -> Iterator[tuple[ast.Call, ast.expr]]:
             yield call, call.args[0]
 
 
+def held_instead(module: Module, call: ast.Call, what: str) -> str:
+    """How to start a task with an owner: on the loop that runs here, or on the one named."""
+    loop = call.func.value if isinstance(call.func, ast.Attribute) else None
+    if module.name(call.func) in STARTS or (loop is not None and _runs_here(module, loop)):
+        return f"spawn({what})"
+    task = f"{ast.unparse(call.func)}({what})"
+    return f"tasks.add(task := {task}); task.add_done_callback(finished)"
+
+
+def _runs_here(module: Module, loop: ast.expr) -> bool:
+    if isinstance(loop, ast.Name) and (function := function_of(loop)) is not None:
+        bound = module.bindings(function).get(loop.id, ())
+        loop = getattr(getattr(bound[0], "parent", None), "value", None) if bound else None
+    return isinstance(loop, ast.Call) and module.name(loop.func) in RUNNING
+
+
 def handed(module: Module) -> Iterator[tuple[ast.Call, ast.expr]]:
     """The calls that pass work to a function of the project which starts a task of it."""
     for call in module.all(ast.Call):
         if call.args and isinstance(call.args[0], ast.Call):
-            found = module.project.definition(module.name(call.func))
+            found = callee(module, call)
             if found and found[1] in _starters(found[0]):
                 yield call, call.args[0]
 
@@ -50,10 +68,15 @@ def _starters(module: Module) -> set[ast.AST]:
             function
             for call, work in starts(module)
             if isinstance(function := function_of(call), FUNCTIONS)
-            and function.args.args
-            and getattr(work, "id", "") == function.args.args[0].arg
+            and getattr(work, "id", "") == _first(function)
         }
     return _KNOWN[module]
+
+
+def _first(function: ast.AST) -> str | None:
+    """The name of a function's first parameter, that of a method after `self`."""
+    names = [each.arg for each in function.args.args if each.arg not in ("self", "cls")]
+    return names[0] if names else None
 
 
 def dropped(module: Module, call: ast.Call) -> bool:
@@ -62,13 +85,34 @@ def dropped(module: Module, call: ast.Call) -> bool:
     work, future = call.args[0], module.name(call.func) == STARTS[1]
     if future and isinstance(work, ast.Name) and _kept(work):
         return False  # a task that is there already
-    if isinstance(holder, ast.Expr):
+    if isinstance(_whole(call), ast.Expr):
         return True
     if isinstance(holder, ast.Attribute) and holder.attr == "add_done_callback":
         return isinstance(holder.parent.parent, ast.Expr)
     if isinstance(holder, ast.Lambda) and isinstance(holder.parent, ast.Call):
         return getattr(holder.parent.func, "attr", "") in DROPS
     return _unused_local(call)
+
+
+def _whole(call: ast.Call) -> ast.AST:
+    """What holds a call, or the choice or list that the call is a value of."""
+    holder, slot = call.parent, call.slot
+    listed = isinstance(holder, ast.ListComp | ast.SetComp) and slot == "elt"
+    chosen = isinstance(holder, ast.IfExp) and slot != "test"
+    last = isinstance(holder, ast.BoolOp) and holder.values[-1] is call
+    return holder.parent if listed or chosen or last else holder
+
+
+def handed_to_loop(module: Module) -> Iterator[tuple[ast.Call, ast.expr, str]]:
+    """The calls that let a loop start a task later, its work, and the call with an owner."""
+    for call in module.all(ast.Call):
+        if getattr(call.func, "attr", "") not in DROPS:
+            continue
+        for at, given in enumerate(call.args[:-1]):
+            if module.name(given) in STARTS:
+                spawn = ast.Name("spawn")
+                args = [*call.args[:at], spawn, *call.args[at + 1 :]]
+                yield call, call.args[at + 1], ast.unparse(ast.Call(call.func, args, []))
 
 
 def joined(module: Module, call: ast.Call) -> bool:
@@ -163,15 +207,20 @@ def _unused_local(call: ast.Call) -> bool:
 def instead_of(module: Module, function: ast.AST, node: ast.Name) -> str | None:
     """What to hand to a task instead of a parameter that holds an upload or the session.
 
-    None when a name is no such parameter.
+    None when a name is no such parameter, nor an upload of a list of them.
     """
-    arg = next((each for each in arguments(function) if each.arg == node.id), None)
-    if arg is None or len(module.bindings(function)[node.id]) > 1:
+    bound = module.bindings(function).get(node.id, ())
+    loop = bound[0].parent if len(bound) == 1 and isinstance(bound[0], ast.Name) else None
+    each_of = loop.iter if isinstance(loop, ast.For) and bound[0].slot == "target" else None
+    name = getattr(each_of, "id", node.id)
+    arg = next((each for each in arguments(function) if each.arg == name), None)
+    if arg is None or len(module.bindings(function)[name]) > 1:
         return None
-    if module.value(node) in UPLOADS:
-        return f"pass `await {node.id}.read()` instead of the upload"
     inner = ast.walk(arg.annotation) if arg.annotation is not None else ()
-    if any(module.name(each) in UPLOADS for each in inner):
+    several = any(module.name(each) in UPLOADS for each in inner)
+    if module.value(node) in UPLOADS or (each_of is not None and several):
+        return f"pass `await {node.id}.read()` instead of the upload"
+    if several:
         return f"pass what `read()` gives of each upload instead of `{node.id}`"
     if module.value(node) == SESSION and module.project.injection(module, function, arg):
         return f"open a session in the task instead of passing `{node.id}`"

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.calls import callee, written
+from project.calls import written
 from project.handlers import (
     DEADLINES,
     WAITS,
@@ -18,15 +18,21 @@ from project.handlers import (
 )
 from project.module import FUNCTIONS, Module, function_of, in_coroutine, parents
 from project.programs import ended, handed_on, limit, owns_group, programs, starts_others
+from project.shields import in_cleanup, owned, unheld
 from project.signals import replaced
-from project.stopping import alternative, awaited_task, cancels, closed_early, drains, over
-from project.streams import cleanup, left_early, streamed
-from project.tasks import starts
+from project.stopping import (
+    alternative,
+    awaited_task,
+    cancels,
+    closed_early,
+    drains,
+    ended_instead,
+    over,
+)
+from project.streams import cleanup, dropped, left_early, streamed
 
 LOOPS = (ast.While, ast.For, ast.AsyncFor)
 HTTP_BASE = "starlette.middleware.base.BaseHTTPMiddleware"
-# What makes a future or a task that something else holds as well.
-HELD = {"run_in_executor", "gather", "submit", "spawn", "start", "start_soon", "schedule"}
 
 
 @check("CancelledError", "BaseException", "except:")
@@ -69,20 +75,20 @@ def stopping_a_task(module: Module) -> Iterator[Report]:
     for node in module.all(ast.Try):
         handler = swallower(module, node) if in_coroutine(node) else None
         if handler is not None:
-            yield from _hidden(module, handler, node.body, "in place of this `try`")
+            yield from _hidden(module, handler, node)
     for statement, call in suppressors(module):
         if in_coroutine(statement):
-            yield from _hidden(module, call, statement.body, "in place of this block")
+            yield from _hidden(module, call, statement)
 
 
-def _hidden(module: Module, place: ast.AST, body: list[ast.stmt], where: str) -> Iterator[Report]:
-    task = _stopped(module, body)
+def _hidden(module: Module, place: ast.AST, block: ast.Try | ast.With) -> Iterator[Report]:
+    task = _stopped(module, block.body)
     if task is not None and not asks_for_cancel(function_of(place)):
-        what = ast.unparse(task)
         yield Report(
             place,
-            f"a cancel of the caller is dropped here like that of `{what.lstrip('*')}`",
-            f"await stop({what}) {where}",
+            f"a cancel of the caller is dropped here like that of"
+            f" `{ast.unparse(task).lstrip('*')}`",
+            ended_instead(module, task, block),
         )
 
 
@@ -129,71 +135,30 @@ def _ends_here(node: ast.Try | ast.With) -> bool:
 @check("shield")
 def cleanup_that_must_finish(module: Module) -> Iterator[Report]:
     """A cancel ends `await shield(...)` in a `finally` before the cleanup is done."""
-    for call, inner in _unheld(module):
-        if _in_cleanup(call):
+    for call, inner in unheld(module):
+        if in_cleanup(call):
             what = written(inner)
             yield Report(
                 call,
                 f"a cancel that arrives here ends the cleanup before `{what}` is done",
-                _owned(call, what),
+                owned(call, inner, what),
             )
 
 
 @check("shield")
 def shield_without_a_reference(module: Module) -> Iterator[Report]:
     """The task that `shield` makes of a call, awaited on the spot, has no other owner."""
-    for call, inner in _unheld(module):
-        if not _in_cleanup(call):
+    for call, inner in unheld(module):
+        if not in_cleanup(call):
             what = written(inner)
             yield Report(
                 call,
                 f"when this wait is cancelled, nothing holds or awaits the task of `{what}`",
-                _owned(call, what),
+                owned(call, inner, what),
             )
 
 
-def _owned(call: ast.Call, what: str) -> str:
-    if isinstance(call.parent.parent, ast.Expr):
-        return f"await finish({what})"
-    return f"tasks.add(task := asyncio.create_task({what})) first, then asyncio.shield(task) here"
-
-
-def _unheld(module: Module) -> Iterator[tuple[ast.Call, ast.Call]]:
-    """The awaited calls of `shield` on a coroutine that is made there, and the call of that."""
-    started = {id(call): work for call, work in starts(module)}
-    for call in module.calls("asyncio.shield"):
-        inner = call.args[0] if call.args else None
-        inner = started.get(id(inner), inner)
-        around = call.parent
-        if isinstance(around, ast.Call) and module.name(around.func) == "asyncio.wait_for":
-            around = around.parent
-        awaited = isinstance(inner, ast.Call) and isinstance(around, ast.Await)
-        if awaited and _is_coroutine(module, inner):
-            yield call, inner
-
-
-def _is_coroutine(module: Module, call: ast.Call) -> bool:
-    """Whether a call makes a coroutine: not a future or a task that somebody holds."""
-    found = callee(module, call)
-    if found is not None:
-        return isinstance(found[1], ast.AsyncFunctionDef)
-    last = getattr(call.func, "attr", getattr(call.func, "id", ""))
-    return last not in HELD and not last.endswith(("_task", "_future"))
-
-
-def _in_cleanup(node: ast.AST) -> bool:
-    """Whether a node stands in a `finally` of its function."""
-    below = node
-    for above in parents(node):
-        if isinstance(above, ast.Try) and below.slot == "finalbody":
-            return True
-        if isinstance(above, (*FUNCTIONS, ast.Lambda)):
-            return False
-        below = above
-    return False
-
-
-@check("async for")
+@check("async for", "anext")
 def async_generators(module: Module) -> Iterator[Report]:
     """`return` or `break` leaves a generator open whose cleanup is then done elsewhere."""
     for loop in module.all(ast.AsyncFor):
@@ -205,6 +170,13 @@ def async_generators(module: Module) -> Iterator[Report]:
                 f"the `{exits}` in this loop leaves `{what}` open, and another task closes it",
                 f"async with aclosing({what}) as stream: async for {target} in stream: ...",
             )
+    for wait, made in dropped(module):
+        what = written(made)
+        yield Report(
+            wait,
+            f"nothing here closes `{what}` after this, so another task does",
+            f"async with aclosing({what}) as stream: await anext(stream), and use it there",
+        )
 
 
 @check("timeout(", "import timeout", "timeout_at", "fail_after")

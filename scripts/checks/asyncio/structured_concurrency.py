@@ -4,7 +4,15 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.blocking import SYNC_SESSIONS, before_requests, blocks, hashes, is_program, on_session
+from project.blocking import (
+    SYNC_SESSIONS,
+    before_requests,
+    blocks,
+    hashes,
+    in_a_job,
+    is_program,
+    on_session,
+)
 from project.endpoints import endpoints
 from project.environments import upgrades_on_a_loop
 from project.limiters import (
@@ -18,7 +26,7 @@ from project.limiters import (
     shared,
     thread,
 )
-from project.loops import ASKS, always, begins, called, looped, plain
+from project.loops import ASKS, always, begins, called, looped, on_loop, plain
 from project.module import Module, arguments, function_of, in_coroutine, inside
 from project.queues import joins
 
@@ -154,12 +162,14 @@ def blocking_calls_on_the_loop(module: Module) -> Iterator[Report]:
     for call in module.all(ast.Call):
         if not in_coroutine(call):
             continue
+        alone = before_requests(call)
         if hashes(module, call):
             why = f"`{ast.unparse(call.func)}`"
         elif isinstance(call.parent, ast.Await) or not (found := called(module, call)):
             continue
         elif (inner := blocks(*found)) and plain(found[1]):
             why = f"`{inner}` in `{ast.unparse(call.func)}`"
+            alone = alone or in_a_job(module, call)
         else:
             continue
         if _could_be_sync(module, function_of(call)):
@@ -169,7 +179,7 @@ def blocking_calls_on_the_loop(module: Module) -> Iterator[Report]:
             call,
             f"{why} stops the event loop, and every request on it, until it returns",
             f"await asyncio.to_thread({_brief(run)})",
-            hint=before_requests(call),
+            hint=alone,
         )
 
 
@@ -215,14 +225,12 @@ def _only_blocks(module: Module, function: ast.AST) -> str | None:
         loops = isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith | ast.AsyncFunctionDef)
         if loops or (isinstance(node, ast.comprehension) and node.is_async):
             return None
-        if isinstance(node, ast.Name) and (module.name(node) or "").startswith("asyncio"):
-            return None
     sessions = {
         arg.arg
         for arg in arguments(function)
         if module.value(_use_of(function, arg)) in SYNC_SESSIONS
     }
-    if not sessions:
+    if not sessions or on_loop(module, function):
         return None
     for call in inside(function, ast.Call):
         if on_session(module, call):

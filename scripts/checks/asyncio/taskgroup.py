@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
+from project.blocking import is_program
 from project.calls import callee, written
 from project.gathers import emptied, mistaken
 from project.groups import (
@@ -23,7 +24,16 @@ from project.module import (
     function_of,
 )
 from project.stopping import unfinished
-from project.tasks import dropped, handed, instead_of, joined, starts, unwatched
+from project.tasks import (
+    dropped,
+    handed,
+    handed_to_loop,
+    held_instead,
+    instead_of,
+    joined,
+    starts,
+    unwatched,
+)
 
 LOOPS = (ast.While, ast.For, ast.AsyncFor)
 SENDS = ("send_text", "send_json", "send_bytes")
@@ -56,7 +66,7 @@ def keep_partial_results(module: Module) -> Iterator[Report]:
         )
 
 
-@check("create_task", "ensure_future")
+@check("create_task", "ensure_future", "gather")
 def own_background_tasks(module: Module) -> Iterator[Report]:
     """Nothing holds the task: it may be collected half done, and shutdown does not wait for it."""
     for call, work in starts(module):
@@ -65,7 +75,20 @@ def own_background_tasks(module: Module) -> Iterator[Report]:
             yield Report(
                 call,
                 f"nothing holds the task of `{what}` until it ends, and shutdown drops it",
-                f"spawn({what})",
+                held_instead(module, call, what),
+            )
+    for call, work, instead in handed_to_loop(module):
+        yield Report(
+            call,
+            f"nothing holds the task of `{written(work)}` until it ends, and shutdown drops it",
+            instead,
+        )
+    for call in module.calls("asyncio.gather"):
+        if isinstance(call.parent, ast.Expr):
+            yield Report(
+                call,
+                "nothing holds or awaits the tasks of these",
+                f"await {written(call)}, or spawn each of them",
             )
 
 
@@ -107,6 +130,7 @@ def gather_hides_errors(module: Module) -> Iterator[Report]:
             call,
             f"a CancelledError in `{name.id}` is no Exception, and is used as a result",
             f"isinstance({name.id}, BaseException)",
+            hint=is_program(module),
         )
 
 

@@ -10,6 +10,7 @@ from project.injected import (
     aliases,
     generator,
     headers_of,
+    injectable,
     injections,
     scoped,
     scopes_of,
@@ -40,9 +41,7 @@ def one_session_alias(module: Module) -> Iterator[Report]:
         if commit is None or not in_default_scope(module, function):
             continue
         name = module.project.named(module, function)
-        called = name.partition(":")[2]
-        if called.endswith(".__call__"):  # what is injected is an object of the class
-            called = f"{called.removesuffix('.__call__')}(...)"
+        called = injectable(module, name)
         message = f"`{called}` commits after the response: when that fails, the client has a 201"
         places = list(aliases(module, name))
         for call in places:

@@ -21,7 +21,7 @@ from project.middlewares import (
 )
 from project.module import Module, keyword, parents
 from project.raising import instead_of_raise, raised
-from project.scopes import excluded, guard, unguarded
+from project.scopes import accepts_sockets, excluded, guard, unguarded
 from project.validators import telling
 
 BELOW = "below it a failed stream ends as if complete and `is_disconnected()` stays False"
@@ -41,7 +41,10 @@ def basehttpmiddleware_anywhere(module: Module) -> Iterator[Report]:
         yield _base(call, name, function is not None and refuses(module, function))
     for each in additions(module):
         if module.name(each.middleware) == BASE:
-            yield _base(each.call, ast.unparse(keyword(each.call, "dispatch") or each.call), False)
+            given = keyword(each.call, "dispatch")
+            found = module.project.definition(module.name(given)) if given else None
+            refusing = found is not None and refuses(found[0], found[1])
+            yield _base(each.call, ast.unparse(given or each.call), refusing)
 
 
 def _base(node: ast.AST, name: str, refusing: bool) -> Report:
@@ -108,7 +111,7 @@ def problem_details_without_inputs(module: Module) -> Iterator[Report]:
                 yield Report(
                     place,
                     f"`{written}` repeats what the client sent, passwords too",
-                    chosen if isinstance(place, ast.Call) else f"nothing of `{written}`",
+                    f"nothing of `{written}`" if isinstance(place, ast.Attribute) else chosen,
                 )
 
 
@@ -153,9 +156,8 @@ def auth_behind_an_http_guard(module: Module) -> Iterator[Report]:
         test = guard(entry.function)
         fixed = excluded(module, entry.function, test) if test is not None else None
         if fixed is not None and refuses(module, entry.owner or entry.function):
-            yield Report(
-                test, f"`{entry.name}` refuses requests and lets every WebSocket pass", fixed
-            )
+            message = f"`{entry.name}` refuses requests and lets every WebSocket pass"
+            yield Report(test, message, fixed, hint=not accepts_sockets(module))
         named = entry.owner and module.project.named(module, entry.owner)
         if named in module.project.facts.middleware:
             read = unguarded(module, entry.function)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from checks import Report, check
-from project import locks
+from project import locks, newcolumns
 from project.backfills import backfills
 from project.bulk import early_copies, flushes, is_narrow, uneven, value_lists
 from project.environments import revisions_say, unfinished, waiting_locks
@@ -28,7 +28,7 @@ def _in_history(module: Module, found: Iterable[Report]) -> Iterator[Report]:
 def short_locks(module: Module) -> Iterator[Report]:
     """An index, CHECK or unique constraint that a table in use waits for."""
     made = revision(module)
-    for find in (locks.indexes, locks.uniques, locks.checks):
+    for find in (locks.indexes, locks.uniques, locks.checks, newcolumns.indexed):
         yield from _in_history(module, (Report(*each) for each in find(module, made)))
 
 
@@ -36,7 +36,7 @@ def short_locks(module: Module) -> Iterator[Report]:
 def foreign_keys_and_wider_types(module: Module) -> Iterator[Report]:
     """A foreign key without NOT VALID, and an `int` made a `bigint`."""
     made = revision(module)
-    for find in (locks.foreign_keys, locks.wider):
+    for find in (locks.foreign_keys, locks.wider, newcolumns.referring):
         yield from _in_history(module, (Report(*each) for each in find(module, made)))
 
 
@@ -50,10 +50,8 @@ def set_not_null(module: Module) -> Iterator[Report]:
 @check("upgrade")
 def backfill(module: Module) -> Iterator[Report]:
     """One UPDATE of a whole table."""
-    instead = "batches by key in an autocommit_block()"
     found = backfills(module, revision(module))
-    reports = (Report(call, message, instead, hint) for call, message, hint in found)
-    yield from _in_history(module, reports)
+    yield from _in_history(module, (Report(*each) for each in found))
 
 
 @check("CONCURRENTLY", "concurrently")

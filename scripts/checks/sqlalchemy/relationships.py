@@ -4,41 +4,35 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
+from project.awaited import awaited
 from project.deletions import refused
 from project.frozen import is_kept
 from project.loads import created, implicit
+from project.locks import is_false
 from project.mapped import assigned, is_asynchronous, lineage
 from project.mappings import (
     RELATIONSHIPS,
     annotated_enums,
     differing,
     enum_calls,
+    has_labels,
+    is_label,
     members,
 )
-from project.module import COMPREHENSIONS, FUNCTIONS, Module, function_of, keyword, parents
+from project.module import Module, keyword
 from project.pages import ambiguous, doubled, partial
-from project.sql import held
-
-_LOADERS = ("selectinload", "joinedload", "subqueryload", "contains_eager", "immediateload")
 
 
 @check("awaitable_attrs", "AsyncSession")
 def forbid_implicit_loads(module: Module) -> Iterator[Report]:
     """A relationship that is loaded for each row, or that access would have to load."""
-    for node in module.all(ast.Attribute):
-        holder = getattr(node.parent, "parent", None)
-        if node.attr != "awaitable_attrs" or not isinstance(holder, ast.Await):
-            continue
-        name = node.parent.attr
-        row = getattr(node.value, "id", None)
-        over = _iterated(node, row) if row is not None else None
-        if over is not None and not _is_loaded(node, name):
-            yield Report(
-                holder,
-                f"a statement for each {row}, to load its {name}",
-                f"{row}.{name}, and .options(selectinload(...{name})) on the query of the loop",
-                not _is_queried(module, over),
-            )
+    for holder, row, name, sure in awaited(module):
+        yield Report(
+            holder,
+            f"a statement for each {row}, to load its {name}",
+            f"{row}.{name}, and .options(selectinload(...{name})) on the query of the loop",
+            not sure,
+        )
     for read in implicit(module):
         written = ast.unparse(read.node)
         yield Report(
@@ -46,45 +40,6 @@ def forbid_implicit_loads(module: Module) -> Iterator[Report]:
             f"{written} is not loaded, and a coroutine cannot load it on access",
             read.cure,
         )
-
-
-def _iterated(node: ast.AST, row: str) -> ast.expr | None:
-    """What a loop around a node takes the values of `row` from."""
-    for above in parents(node):
-        if isinstance(above, ast.For | ast.AsyncFor):
-            if row in _names(above.target):
-                return above.iter
-        elif isinstance(above, COMPREHENSIONS):
-            for each in above.generators:
-                if row in _names(each.target):
-                    return each.iter
-        elif isinstance(above, FUNCTIONS):
-            return None
-    return None
-
-
-def _is_queried(module: Module, over: ast.expr) -> bool:
-    """Whether the result of a query is iterated, as far as the function shows."""
-    value = held(module, over) if isinstance(over, ast.Name) else over
-    ran = {"scalars", "execute", "exec", "stream_scalars", "all", "fetchall"}
-    return value is not None and any(
-        isinstance(each, ast.Attribute) and each.attr in ran for each in ast.walk(value)
-    )
-
-
-def _names(target: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(target) if isinstance(each, ast.Name)}
-
-
-def _is_loaded(node: ast.AST, name: str) -> bool:
-    """Whether the function names a loader of this relationship."""
-    function = function_of(node)
-    for each in ast.walk(function) if function is not None else ():
-        if isinstance(each, ast.Call):
-            called = getattr(each.func, "id", getattr(each.func, "attr", ""))
-            if called in _LOADERS and any(getattr(one, "attr", "") == name for one in each.args):
-                return True
-    return False
 
 
 @check("AsyncSession")
@@ -121,27 +76,32 @@ def large_collections(module: Module) -> Iterator[Report]:
     for call in module.calls(*RELATIONSHIPS, "sqlalchemy.orm.backref"):
         lazy = keyword(call, "lazy")
         if isinstance(lazy, ast.Constant) and lazy.value == "dynamic":
-            yield Report(call, *_dynamic(call))
+            yield Report(call, *_dynamic(module, call))
             continue
         holder = call.parent
         inner = getattr(holder, "annotation", None)
         outer = module.name(inner.value) if isinstance(inner, ast.Subscript) else None
         if outer == "sqlalchemy.orm.DynamicMapped":
-            yield Report(call, *_dynamic(call))
+            yield Report(call, *_dynamic(module, call))
 
 
-def _dynamic(call: ast.Call) -> tuple[str, str]:
+def _dynamic(module: Module, call: ast.Call) -> tuple[str, str]:
+    first = call.args[0] if call.args else None
+    if module.name(call.func) == "sqlalchemy.orm.backref":
+        named = ast.unparse(first).strip("'\"") if first is not None else "backref"
+        return _raises(named), f'lazy="write_only", read by {named}.select()'
     named = getattr(getattr(call.parent, "target", None), "id", "the collection")
     if isinstance(call.parent, ast.Assign):
         named = ast.unparse(call.parent.targets[0])
     inner = getattr(getattr(call.parent, "annotation", None), "slice", None)
-    member = getattr(inner, "slice", inner)
+    member = getattr(inner, "slice", inner) or first
     kind = ast.unparse(member).strip("'\"") if member is not None else "..."
     kind = repr(kind) if isinstance(member, ast.Constant) else kind
-    return (
-        f"a dynamic {named} raises when a coroutine reads it",
-        f"{named}: WriteOnlyMapped[{kind}], read by {named}.select()",
-    )
+    return _raises(named), f"{named}: WriteOnlyMapped[{kind}], read by {named}.select()"
+
+
+def _raises(named: str) -> str:
+    return f"a dynamic {named} raises when a coroutine reads it"
 
 
 @check("contains_eager")
@@ -166,7 +126,8 @@ def page_by_a_unique_key(module: Module) -> Iterator[Report]:
         yield Report(
             where,
             f"rows that share the last row's {written} are skipped",
-            f"tuple_({written}, {key}) {sign} (...), and order by both",
+            f"tuple_({written}, {key}) {sign} ({ast.unparse(where.comparators[0])}, ...), and order"
+            " by both",
             not sure,
         )
 
@@ -194,13 +155,33 @@ def enum_columns(module: Module) -> Iterator[Report]:
             words = [ast.unparse(each) for each in call.args]
             words += ["values_callable=lambda e: [m.value for m in e]"]
             words += [f"{each.arg}={ast.unparse(each.value)}" for each in call.keywords]
-            yield Report(call, _stored(pair), f"{ast.unparse(call.func)}({', '.join(words)})")
+            yield _named(module, call, pair, f"{ast.unparse(call.func)}({', '.join(words)})")
     for column, owner, name in annotated_enums(module):
         pair = differing(members(module, name))
         if pair and not _says_names(column, name, module) and not _has_map(module, owner):
             short = (name or "").rpartition(":")[2].rpartition(".")[2]
             made = f"Enum({short}, values_callable=lambda e: [m.value for m in e])"
-            yield Report(column, _stored(pair), _typed(column, owner, made))
+            yield _named(module, column, pair, _typed(column, owner, made))
+
+
+def _named(module: Module, node: ast.AST, pair: tuple[str, str], instead: str) -> Report:
+    """A column that stores names; a hint where revisions have made it so, or rows hold them."""
+    made = is_label(module, pair[0])
+    call = node.value if isinstance(node, ast.AnnAssign) else node
+    native = keyword(call, "native_enum") if isinstance(call, ast.Call) else None
+    settled = made or (is_false(native) and has_labels(module))
+    renamed = f", after ALTER TYPE ... RENAME VALUE '{pair[0]}' TO '{pair[1]}'" if made else ""
+    return Report(node, _stored(pair), f"{instead}{renamed}", settled and not _says(node, pair[1]))
+
+
+def _says(node: ast.AST, value: str) -> bool:
+    """Whether the column's server default is the value that its type lacks."""
+    around = node.value if isinstance(node, ast.AnnAssign) else node.parent
+    default = keyword(around, "server_default") if isinstance(around, ast.Call) else None
+    return default is not None and any(
+        isinstance(each, ast.Constant) and str(each.value).strip("'") == value
+        for each in ast.walk(default)
+    )
 
 
 def _typed(column: ast.AnnAssign, owner: ast.ClassDef, made: str) -> str:
@@ -269,7 +250,7 @@ def fixes_by_ruff(module: Module) -> Iterator[Report]:
             fate = "every" if turned == "is_not" else "no"
             yield Report(
                 node,
-                f"Python compares {ast.unparse(column)} itself, so {fate} row matches",
+                f"Python compares {ast.unparse(column)} itself, so this holds for {fate} row",
                 f"{ast.unparse(column)}.{turned}(None)",
             )
 

@@ -9,6 +9,7 @@ from project.mapped import (
     assigned,
     columns,
     eager,
+    eager_base,
     is_asynchronous,
     is_for_postgres,
     lineage,
@@ -52,14 +53,14 @@ def return_what_the_database_computes(module: Module) -> Iterator[Report]:
         if not (made or "").startswith(("sqlalchemy.", "sqlmodel.")):
             continue
         found = lineage(module, definition)
-        base = found.names()[-1]
+        base, instead = eager_base(found)
         if base in seen or not is_asynchronous(module.project) or eager(found, module.project):
             continue
         seen.add(base)
         yield Report(
             call,
             f"after an UPDATE of a `{definition.name}`, `{name}` cannot be read without a refresh",
-            f'`__mapper_args__ = {{"eager_defaults": True}}` in `{base}`',
+            instead,
         )
 
 
