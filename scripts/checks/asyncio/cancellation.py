@@ -4,8 +4,9 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.calls import written
-from project.handlers import (
+from project.module import FUNCTIONS, Module, function_of, in_coroutine, parents
+from subjects.calls import written
+from subjects.handlers import (
     DEADLINES,
     WAITS,
     asks_for_cancel,
@@ -16,11 +17,10 @@ from project.handlers import (
     swallower,
     within,
 )
-from project.module import FUNCTIONS, Module, function_of, in_coroutine, parents
-from project.programs import ended, handed_on, limit, owns_group, programs, starts_others
-from project.shields import in_cleanup, owned, unheld
-from project.signals import replaced
-from project.stopping import (
+from subjects.programs import ended, handed_on, limit, owns_group, programs, starts_others
+from subjects.shields import in_cleanup, owned, unheld
+from subjects.signals import replaced
+from subjects.stopping import (
     alternative,
     awaited_task,
     cancels,
@@ -29,7 +29,7 @@ from project.stopping import (
     ended_instead,
     over,
 )
-from project.streams import cleanup, dropped, left_early, streamed
+from subjects.streams import cleanup, dropped, left_early, streamed
 
 LOOPS = (ast.While, ast.For, ast.AsyncFor)
 HTTP_BASE = "starlette.middleware.base.BaseHTTPMiddleware"

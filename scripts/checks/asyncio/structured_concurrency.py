@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.blocking import (
+from project.module import Module, arguments, function_of, in_coroutine, inside
+from subjects.blocking import (
     SYNC_SESSIONS,
     before_requests,
     blocks,
@@ -13,9 +14,9 @@ from project.blocking import (
     is_program,
     on_session,
 )
-from project.endpoints import endpoints
-from project.environments import upgrades_on_a_loop
-from project.limiters import (
+from subjects.endpoints import endpoints
+from subjects.environments import upgrades_on_a_loop
+from subjects.limiters import (
     EXECUTORS,
     LIMITERS,
     SEMAPHORES,
@@ -26,9 +27,8 @@ from project.limiters import (
     shared,
     thread,
 )
-from project.loops import ASKS, always, begins, called, looped, on_loop, plain
-from project.module import Module, arguments, function_of, in_coroutine, inside
-from project.queues import joins
+from subjects.loops import ASKS, always, begins, called, looped, on_loop, plain
+from subjects.queues import joins
 
 LONG = 60  # characters of an argument list that a message still repeats
 

@@ -4,10 +4,14 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.blocking import is_program
-from project.calls import callee, written
-from project.gathers import emptied, mistaken
-from project.groups import (
+from project.module import (
+    Module,
+    function_of,
+)
+from subjects.blocking import is_program
+from subjects.calls import callee, written
+from subjects.gathers import emptied, mistaken
+from subjects.groups import (
     around,
     blind,
     children,
@@ -18,13 +22,9 @@ from project.groups import (
     raises_http,
     splits,
 )
-from project.handlers import DEADLINES, WAITS, catches_all, limited, up_to, within
-from project.module import (
-    Module,
-    function_of,
-)
-from project.stopping import unfinished
-from project.tasks import (
+from subjects.handlers import DEADLINES, WAITS, catches_all, limited, up_to, within
+from subjects.stopping import unfinished
+from subjects.tasks import (
     dropped,
     handed,
     handed_to_loop,

@@ -4,9 +4,10 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.cached import cached, outlived
-from project.endpoints import endpoints
-from project.injected import (
+from project.module import FUNCTIONS, Module, arguments, function_of, keyword
+from subjects.cached import cached, outlived
+from subjects.endpoints import endpoints
+from subjects.injected import (
     aliases,
     generator,
     headers_of,
@@ -16,9 +17,8 @@ from project.injected import (
     scopes_of,
     unresolvable,
 )
-from project.module import FUNCTIONS, Module, arguments, function_of, keyword
-from project.overrides import is_mock, overrides
-from project.providers import (
+from subjects.overrides import is_mock, overrides
+from subjects.providers import (
     SESSIONS,
     committing,
     final_commits,
@@ -27,10 +27,10 @@ from project.providers import (
     suppressors,
     swallowers,
 )
-from project.settings import config, hidden, hides, required, secrets, settings
-from project.streamed import deferred, delayed, ended_before, held, loops, streamed
-from project.tokens import deaf, decodes, refusing, requires, requiring
-from project.transactions import awaited, early_commits, lost_rows
+from subjects.settings import config, hidden, hides, required, secrets, settings
+from subjects.streamed import deferred, delayed, ended_before, held, loops, streamed
+from subjects.tokens import deaf, decodes, refusing, requires, requiring
+from subjects.transactions import awaited, early_commits, lost_rows
 
 
 @check("yield")

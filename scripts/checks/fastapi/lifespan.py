@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from checks import Report, check
-from project.applications import application, given, lifespan_of, names_a_lifespan, unentered
-from project.caches import is_redis
-from project.health import hidden_failures, idle, liveness, readiness
-from project.jobs import (
+from project.module import Module, inside, keyword
+from subjects.applications import application, given, lifespan_of, names_a_lifespan, unentered
+from subjects.caches import is_redis
+from subjects.health import hidden_failures, idle, liveness, readiness
+from subjects.jobs import (
     added,
     added_after,
     deferred_alone,
@@ -16,9 +17,8 @@ from project.jobs import (
     transactions,
     without_retry,
 )
-from project.lifespans import Step, between, closing, closing_now, failing, lifespans, steps
-from project.module import Module, inside, keyword
-from project.sockets import deaf
+from subjects.lifespans import Step, between, closing, closing_now, failing, lifespans, steps
+from subjects.sockets import deaf
 
 READY = re.compile(r"(^|_)(ready|accepting|healthy|draining|shutting_down)(_|$)")
 MIGRATES = re.compile(r"(^|_)(migrate|migrations?)(_|$)")

@@ -4,10 +4,11 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.accesslog import unguarded_log
-from project.corsorder import answering, ordered
-from project.errorhandlers import VALIDATION, parameter, registrations, repeated, returned
-from project.middlewares import (
+from project.module import Module, keyword, parents
+from subjects.accesslog import unguarded_log
+from subjects.corsorder import answering, ordered
+from subjects.errorhandlers import VALIDATION, parameter, registrations, repeated, returned
+from subjects.middlewares import (
     BASE,
     CORS,
     EXCEPTIONS,
@@ -19,10 +20,9 @@ from project.middlewares import (
     passes,
     refuses,
 )
-from project.module import Module, keyword, parents
-from project.raising import instead_of_raise, raised
-from project.scopes import accepts_sockets, excluded, guard, unguarded
-from project.validators import telling
+from subjects.raising import instead_of_raise, raised
+from subjects.scopes import accepts_sockets, excluded, guard, unguarded
+from subjects.validators import telling
 
 BELOW = "below it a failed stream ends as if complete and `is_disconnected()` stays False"
 

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.distributions import is_script
-from project.engines import (
+from project.module import FUNCTIONS, Module, function_of, keyword, parents
+from project.values import ENGINE
+from subjects.distributions import is_script
+from subjects.engines import (
     POOL,
     bound_of_pool,
     bounded,
@@ -16,8 +18,7 @@ from project.engines import (
     pool_calls,
     settings,
 )
-from project.module import FUNCTIONS, Module, function_of, keyword, parents
-from project.sqltexts import (
+from subjects.sqltexts import (
     SET,
     SET_CONFIG,
     by_sqlalchemy,
@@ -25,7 +26,6 @@ from project.sqltexts import (
     is_listener,
     texts,
 )
-from project.values import ENGINE
 
 RESET = re.compile(r"^\s*(?:RESET|SET)\s+(?:SESSION\s+)?(?P<name>[\w.]+)", re.IGNORECASE)
 LOCK = re.compile(r"\bpg_(try_)?advisory_lock(_shared)?\b")

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.answers import caught_alone, repeated, reused_bodies, unread
-from project.clients import (
+from project.module import Module, function_of, keyword, spreads
+from subjects.answers import caught_alone, repeated, reused_bodies, unread
+from subjects.clients import (
     AIOHTTP,
     HTTPX,
     is_plain_http,
@@ -14,8 +15,7 @@ from project.clients import (
     requests_in,
     verifies_nothing,
 )
-from project.distributions import is_script
-from project.module import Module, function_of, keyword, spreads
+from subjects.distributions import is_script
 
 LINES = re.compile(rb"async for .+ in \S+\.content\b")
 STREAMS = (b"StreamingResponse", b"StreamResponse", b"iter_chunked", b"iter_any", b"ws_connect")

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.engines import unbounded_engines
 from project.module import FUNCTIONS, Module, arguments
-from project.occasions import is_endpoint
-from project.sqltexts import texts
 from project.values import SESSION
+from subjects.engines import unbounded_engines
+from subjects.occasions import is_endpoint
+from subjects.sqltexts import texts
 
 POOL_TIMEOUT = "sqlalchemy.exc.TimeoutError"
 WAIT = re.compile(r"(?:^|_)waits?|waiting|_do_get", re.IGNORECASE)

@@ -5,16 +5,16 @@ import re
 from collections.abc import Iterable, Iterator
 
 from checks import Report, check
-from project import locks, newcolumns
-from project.backfills import backfills
-from project.bulk import early_copies, flushes, is_narrow, uneven, value_lists
-from project.environments import revisions_say, unfinished, waiting_locks
-from project.frozen import models
-from project.history import is_recent
 from project.module import Module, keyword
-from project.releases import abrupt, kept_types
-from project.revisions import autocommit, revision
-from project.sql import NAME, constant, unquoted
+from subjects import locks, newcolumns
+from subjects.backfills import backfills
+from subjects.bulk import early_copies, flushes, is_narrow, uneven, value_lists
+from subjects.environments import revisions_say, unfinished, waiting_locks
+from subjects.frozen import models
+from subjects.history import is_recent
+from subjects.releases import abrupt, kept_types
+from subjects.revisions import autocommit, revision
+from subjects.sql import NAME, constant, unquoted
 
 
 def _in_history(module: Module, found: Iterable[Report]) -> Iterator[Report]:

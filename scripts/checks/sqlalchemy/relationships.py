@@ -4,13 +4,14 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.awaited import awaited
-from project.deletions import refused
-from project.frozen import is_kept
-from project.loads import created, implicit
-from project.locks import is_false
-from project.mapped import assigned, is_asynchronous, lineage
-from project.mappings import (
+from project.module import Module, keyword
+from subjects.awaited import awaited
+from subjects.deletions import refused
+from subjects.frozen import is_kept
+from subjects.loads import created, implicit
+from subjects.locks import is_false
+from subjects.mapped import assigned, is_asynchronous, lineage
+from subjects.mappings import (
     RELATIONSHIPS,
     annotated_enums,
     differing,
@@ -19,8 +20,7 @@ from project.mappings import (
     is_label,
     members,
 )
-from project.module import Module, keyword
-from project.pages import ambiguous, doubled, partial
+from subjects.pages import ambiguous, doubled, partial
 
 
 @check("awaitable_attrs", "AsyncSession")

@@ -4,8 +4,17 @@ import ast
 from collections.abc import Iterator
 
 from checks import Report, check
-from project.datetimes import PLAIN, UNTYPED, mapped_datetime, with_zone, zone_of
-from project.mapped import (
+from project.module import (
+    Module,
+    class_of,
+    function_of,
+    inside,
+    keyword,
+    spreads,
+    statement_of,
+)
+from subjects.datetimes import PLAIN, UNTYPED, mapped_datetime, with_zone, zone_of
+from subjects.mapped import (
     assigned,
     columns,
     eager,
@@ -16,18 +25,9 @@ from project.mapped import (
     maps_datetime,
     says,
 )
-from project.module import (
-    Module,
-    class_of,
-    function_of,
-    inside,
-    keyword,
-    spreads,
-    statement_of,
-)
-from project.retries import retried
-from project.selects import GETS, expired, is_listed, is_write, rewritten, streams_all
-from project.sessions import (
+from subjects.retries import retried
+from subjects.selects import GETS, expired, is_listed, is_write, rewritten, streams_all
+from subjects.sessions import (
     blocks,
     calls_on,
     goes_on_after,
@@ -38,9 +38,9 @@ from project.sessions import (
     text,
     used_after,
 )
-from project.sharing import gathered
-from project.units import commits, fixture_sessions, is_script, nested, slow_calls
-from project.urls import plain_url
+from subjects.sharing import gathered
+from subjects.units import commits, fixture_sessions, is_script, nested, slow_calls
+from subjects.urls import plain_url
 
 
 @check("onupdate")
