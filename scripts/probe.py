@@ -26,6 +26,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+
+
 def _parser() -> argparse.ArgumentParser:
     description, _, epilog = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -91,20 +105,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--serve", metavar="COMMAND", help="for stop: how the server starts, with {port}")
     add("--stream", metavar="PATH", help="for stop: a stream to keep open")
     add("--socket", metavar="PATH", help="for stop: a WebSocket to keep open, if no request is WS")
-    add("--patience", type=float, default=15.0, metavar="SECONDS",
+    add("--patience", type=_seconds, default=15.0, metavar="SECONDS",
         help="for stop: until the server has ended after its last request (15)")  # fmt: skip
     add("--host", action="append", default=[], metavar="NAME", help="a host that may be spoken to")
     add("--allow-remote", action="store_true", help="any database, wherever it is")
     add(
         "--limit",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="SECONDS",
         help="for one probe of a request (60)",
     )
     add(
         "--points",
-        type=int,
+        type=_number,
         default=40,
         metavar="N",
         help="for cancel: awaits to try, at most (40)",
@@ -115,5 +129,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = MISUSE
+    except OSError as error:  # what was found cannot be written: a status of 1 would say something
+        print(f"probe.py: {error}", file=sys.stderr)
+        code = MISUSE
     os._exit(code)  # threads and tasks of the application must not hold us up

@@ -18,6 +18,7 @@ read do not change it.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -104,4 +105,7 @@ def _touched(found: Found, files: dict[str, Path], lines: dict[Path, list[range]
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # to free the trees one by one would take as long as to read them

@@ -1,5 +1,6 @@
 """The request is cancelled at each of its awaits, and the client leaves: what stays behind?"""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -44,14 +45,21 @@ async def look(run: Run) -> list[Verdict]:
     if not awaits:
         return [Verdict("cancel", CANNOT_TELL, "it never waits, so nothing can cut it")]
     most = min(6, run.limits.points) if run.answer.left else run.limits.points
+    slow = 3 * (run.answer.seconds + run.limits.settle / 10)  # a plain request, a cut one, a rest
+    most = max(2, min(most, int(run.limits.cuts / slow)))
     step = -(-awaits // most)
+    end = time.perf_counter() + run.limits.cuts
     seen = _Seen()
     for kind, stride in ((CANCELLED, step), (LEFT, 2 * step)):
         for point in range(1, awaits + 1, stride):
             await _ended_at(run, kind, point, seen)
-            if seen.stuck > 1:
+            if seen.stuck > 1 or time.perf_counter() > end:
                 break
-    return _verdicts(seen, f"{seen.runs} runs over {awaits} awaits")
+    verdicts = _verdicts(seen, f"{seen.runs} runs over {awaits} awaits")
+    if verdicts[0].verdict == OK and time.perf_counter() > end:
+        says = f"{verdicts[0].says}, and there was no time for more (--limit)"
+        return [Verdict("cancel", CANNOT_TELL, says)]
+    return verdicts
 
 
 def _verdicts(seen: _Seen, runs: str) -> list[Verdict]:
@@ -88,7 +96,7 @@ async def _ended_at(run: Run, kind: str, point: int, seen: _Seen) -> None:
     for what in {*trace.alive()} - {*run.usual} | {*trace.errors}:
         seen.add(TASK, kind, what)
     if answer.stuck:
-        seen.add(CLEANUP, kind, "the request did not end")
+        seen.add(CLEANUP, kind, f"the request did not end: it waits at {answer.waits}")
     through = trace.suspensions > point and not ended and answer.complete and told < 400
     if kind == CANCELLED and through:
         seen.swallowed.append(point)

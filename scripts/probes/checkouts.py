@@ -15,6 +15,7 @@ HELD = {
     True: "sqlalchemy/sessions#slow-call-inside-the-block",
     False: "pooling/tuning#connection-held-across-a-call",
 }
+LEAKED = "pooling/tuning#leaked-connections"
 STREAMS = "fastapi/dependencies#sessions-for-streams"
 
 
@@ -46,19 +47,22 @@ def _found(says: str, evidence: list[str], trap: str) -> Verdict:
 
 
 def _nested(trace: Trace) -> Iterator[Verdict]:
-    for first, second in sorted(set(trace.nested)):
+    pairs = sorted(set(trace.nested))
+    for first in dict.fromkeys(first for first, _ in pairs):
         says = "a second connection was taken while the request held one: a pool of one would hang"
-        evidence = [f"first at {first}", f"second at {second}"]
-        yield _found(says, evidence, "pooling/database#nested-checkout")
+        evidence = [f"second at {second}" for other, second in pairs if other == first]
+        yield _found(says, [f"first at {first}", *evidence], "pooling/database#nested-checkout")
 
 
 def _unreturned(run: Run) -> Iterator[Verdict]:
     if run.leaks:
         evidence = [f"taken at {place}" for place in sorted(set(run.leaks))]
-        yield _found("a connection was not given back with the response", evidence, STREAMS)
+        trap = STREAMS if run.trace.streamed else LEAKED
+        yield _found("a connection was not given back with the response", evidence, trap)
     elif all(trace.connects and run.pooled for trace in run.traces):
-        says = f"each request opens {run.trace.connects} connections to the database"
-        evidence = [f"taken at {hold.taken}" for hold in run.trace.holds[:1]]
+        noun = "a connection" if run.trace.connects == 1 else f"{run.trace.connects} connections"
+        says = f"each request opens {noun} to the database"
+        evidence = [f"opened at {place}" for place in dict.fromkeys(run.trace.opened)]
         yield _found(says, evidence, "pooling/database#one-engine-in-the-lifespan")
 
 

@@ -1,5 +1,6 @@
 """The COMMIT of the request fails: is the client told so?"""
 
+from .core.client import Answer
 from .core.run import Run
 from .core.trace import Trace
 from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
@@ -9,6 +10,7 @@ TRAPS = {
     "": "sqlalchemy/sessions#error-caught-in-the-block",
     BACKGROUND: "fastapi/lifespan#queue-the-job-with-its-row",
 }
+APART = "runs after the response, in a task of its own: its client cannot be told of a failure"
 LATE = "fastapi/dependencies#one-session-alias"
 CAUGHT = "sqlalchemy/sessions#catch-a-conflict-around-a-savepoint"
 PROMISES = {"POST", "PUT", "PATCH", "DELETE"}
@@ -19,12 +21,22 @@ async def look(run: Run) -> list[Verdict]:
     if all(trace.undone for trace in run.traces) and run.request.method in PROMISES:
         return [_undone(run)]
     if not run.trace.commits:
-        return [Verdict("commit", CANNOT_TELL, "no transaction wrote anything")]
+        return _apart(run) or [Verdict("commit", CANNOT_TELL, "no transaction wrote anything")]
     if not run.answer.complete:
         why = "its client leaves before it ends, so nobody could be told of a failed COMMIT"
         return [Verdict("commit", CANNOT_TELL, why)]
+    commits = list(run.trace.commits)
     return [
-        await _refused(run, number, *commit) for number, commit in enumerate(run.trace.commits, 1)
+        *[await _refused(run, number, *commit) for number, commit in enumerate(commits, 1)],
+        *_apart(run),
+    ]
+
+
+def _apart(run: Run) -> list[Verdict]:
+    """What a task commits that the request started and does not wait for."""
+    return [
+        Verdict("commit", CANNOT_TELL, f"the COMMIT at {place} {APART}")
+        for place in dict.fromkeys(place for trace in run.traces for place in trace.apart)
     ]
 
 
@@ -45,8 +57,21 @@ async def _refused(run: Run, number: int, place: str, late: str) -> Verdict:
         says = f"{label}, did not come again: answered {answer.told}"
         return Verdict("commit", CANNOT_TELL, says)
     if len(trace.commits) > before:
-        says = f"{label}, failed and was repeated: the client was told {answer.told}"
-        return Verdict("commit", OK, says)
+        return await _repeated(run, number, label, late)
+    return _told(label, late, answer)
+
+
+async def _repeated(run: Run, number: int, label: str, late: str) -> Verdict:
+    """It was tried again: the client is told so once no COMMIT comes through."""
+    answer = await run.again(Trace(fail_commit=number, fail_on=True))
+    again = f"{label}, and each that repeats it"
+    if answer.stuck:
+        says = f"{again}, failed: it did not end in {run.limits.request:.0f} s"
+        return Verdict("commit", CANNOT_TELL, says)
+    return _told(again, late, answer)
+
+
+def _told(label: str, late: str, answer: Answer) -> Verdict:
     if answer.told >= 400 or not answer.complete:
         told = answer.told if answer.complete or not answer.status else "by a broken answer"
         return Verdict("commit", OK, f"{label}, failed: the client was told {told}")

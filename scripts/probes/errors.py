@@ -2,6 +2,7 @@
 
 from .core.client import Answer
 from .core.database import SECRET
+from .core.routes import READY
 from .core.run import Run
 from .core.trace import Trace
 from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
@@ -18,15 +19,27 @@ async def look(run: Run) -> list[Verdict]:
     answer = await run.again(trace)
     if not trace.statements and not trace.connects and not trace.holds:
         return [Verdict("errors", CANNOT_TELL, "it sends no statement that could fail")]
-    found = [*_body(answer), *_headers(run.answer, answer)]
+    if _as_before(run, answer):
+        why = "every statement failed, and it is answered as before: from a cache, or from nothing"
+        return [Verdict("errors", CANNOT_TELL, why)]
+    found = [*_body(run.answer, answer), *_headers(run.answer, answer)]
     if found:
         return found
     says = f"a statement that fails is answered {answer.told}, without its text"
+    if "origin" not in run.request.headers:
+        says += "; for its CORS headers give --header 'Origin: ...'"
     return [Verdict("errors", OK, says)]
 
 
-def _body(answer: Answer) -> list[Verdict]:
-    telling = next((text for text in TELLING if text in answer.text), None)
+def _as_before(run: Run, answer: Answer) -> bool:
+    """Whether a read is answered without its database; readiness may not be."""
+    reads = run.request.method in ("GET", "HEAD") and not READY.search(run.request.path)
+    return reads and answer.complete and answer.told < 400 and answer.body == run.answer.body
+
+
+def _body(plain: Answer, answer: Answer) -> list[Verdict]:
+    told = [text for text in TELLING if text in answer.text and text not in plain.text]
+    telling = told[0] if told else None
     if telling is not None:
         at = answer.text.index(telling)
         says = f"a statement that fails is answered {answer.told} with the error's text"

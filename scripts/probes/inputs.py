@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,14 @@ from .core.trace import Trace
 from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
 
 TRAP = "fastapi/middleware#problem-details-without-inputs"
-SECRET = re.compile(r"pass|secret|token|key|auth|credential|pin\b|otp|cvv|ssn|iban", re.I)
+SECRET = re.compile(
+    r"password|passwd|passphrase|passcode|secret(?!ar)|credential|token$"
+    r"|(api|access|private|signing|client)[_-]?key"
+    r"|(?<![a-z])(pass|pwd|auth|authorization|pin|otp|cvv|cvc|ssn|iban)(?![a-z])",
+    re.I,
+)
 IDENTIFIER = re.compile(r"\d+|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MARK = "probe-7f3a9c"
 FIELDS = 20  # of a body that are made wrong
 
 
@@ -34,11 +41,13 @@ async def look(run: Run) -> list[Verdict]:
         return [Verdict("inputs", CANNOT_TELL, why)]
     faults: dict[str, str] = {}
     echoed: dict[str, str] = {}
-    for each in sent:
+    for number in range(len(sent)):
+        each = _anew(run, number)
         trace = Trace()
         answer = await run.again(trace, path=each.path, body=each.body)
         if answer.told >= 500:
-            faults.setdefault(f"{answer.told} when {each.what}", repr(answer.error)[:150])
+            said = repr(answer.error) if answer.error else answer.text
+            faults.setdefault(f"{answer.told} when {each.what}", said[:150])
         elif answer.told >= 400:
             for name, mark in each.marks:
                 if mark in answer.text:
@@ -64,6 +73,15 @@ def _verdicts(count: int, faults: dict[str, str], echoed: dict[str, str]) -> lis
     return [Verdict("inputs", OK, f"{count} wrong requests, none a 500, no secret repeated{plain}")]
 
 
+def _anew(run: Run, number: int) -> Wrong:
+    """A wrong request with values that no other has: a unique column would refuse them twice."""
+    each = list(wrong(*run.request.filled()))[number]
+    mark = f"{MARK}{uuid.uuid4().hex[:6]}"
+    marks = tuple((name, value.replace(MARK, mark)) for name, value in each.marks)
+    path, body = each.path.replace(MARK, mark), each.body.replace(MARK, mark)
+    return Wrong(each.what, path, body, marks)
+
+
 def wrong(path: str, body: str) -> Iterator[Wrong]:
     """Every wrong form of a request."""
     if body[:1] in ("{", "["):
@@ -71,7 +89,9 @@ def wrong(path: str, body: str) -> Iterator[Wrong]:
             document = json.loads(body)
         except ValueError:
             document = None
-        yield from _documents(path, document) if document else ()
+        if document is not None:
+            yield Wrong("the JSON is cut off", path, body[:-1], ())
+            yield from _documents(path, document)
     elif body:
         yield from _forms(path, body)
     route, _, query = path.partition("?")
@@ -106,8 +126,13 @@ def _documents(path: str, document: Any) -> Iterator[Wrong]:
 
 
 def _forms(path: str, body: str) -> Iterator[Wrong]:
-    pairs = [pair.partition("=")[0] for pair in body.split("&")]
+    given = body.split("&")
+    pairs = [pair.partition("=")[0] for pair in given]
     for missing in pairs:
+        own = ((missing, _mark(missing)),)
+        others = [pair for pair in given if pair.partition("=")[0] != missing]
+        changed = "&".join([f"{missing}={_mark(missing)}", *others])
+        yield Wrong(f"{missing} is of a wrong type", path, changed, own)
         rest = [name for name in pairs if name != missing]
         changed = "&".join(f"{name}={_mark(name)}" for name in rest)
         yield Wrong(f"{missing} is missing", path, changed, tuple((n, _mark(n)) for n in rest))
@@ -115,7 +140,7 @@ def _forms(path: str, body: str) -> Iterator[Wrong]:
 
 def _mark(name: object) -> str:
     """A value that no answer holds by chance, and that tells its field."""
-    return f"probe-7f3a9c-{re.sub(r'[^a-z0-9]', '', str(name).lower())}-value"
+    return f"{MARK}-{re.sub(r'[^a-z0-9]', '', str(name).lower())}-value"
 
 
 def _leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

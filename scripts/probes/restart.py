@@ -40,7 +40,9 @@ async def _after(run: Run, ended: int) -> Verdict:
     while len(failed) < REQUESTS and (len(failed) < STEADY or any(failed[-STEADY:])):
         answer = await run.again(Trace())
         failed.append(answer.stuck or answer.told >= 500 or not (answer.complete or answer.left))
-        told.append("not at all" if answer.stuck else str(answer.told))
+        whole = answer.complete or answer.left or not answer.status
+        cut = "" if whole else ", cut off"
+        told.append("not at all" if answer.stuck else f"{answer.told}{cut}")
         if answer.stuck:
             break
     noun = "connection was" if ended == 1 else "connections were"
@@ -53,10 +55,12 @@ async def _after(run: Run, ended: int) -> Verdict:
 
 
 def _why_none(pools: list[Any]) -> str:
+    if not pools:
+        return "it uses no pool of SQLAlchemy's, and connections of others are not known here"
     names = sorted({pool._dialect.name for pool in pools})
     if names == ["sqlite"]:
         return "SQLite has no connection that a restart could close"
-    return f"no idle connection's socket is known ({', '.join(names) or 'no pool was used'})"
+    return f"no idle connection's socket is known ({', '.join(names)})"
 
 
 @contextmanager

@@ -75,11 +75,11 @@ def test_a_commit_that_fails_is_refused(postgres_shop, work, verdict) -> None:
 
 
 def test_the_refused_transaction_stores_nothing(postgres_shop) -> None:
-    """Four plain runs store their rows, the refused one none, and the pool goes on."""
+    """Five plain runs store their rows, the refused one none, and the pool goes on."""
     before = postgres_shop.rows()
     probed(pooled(postgres_shop, orders=telling), ORDER, wanted="commit")
 
-    assert postgres_shop.rows() - before == 4
+    assert postgres_shop.rows() - before == 5
 
 
 async def held(request: Request) -> None:
@@ -180,6 +180,7 @@ def test_a_connection_for_each_request_is_found(postgres_shop) -> None:
     verdicts = probed(app, LIST, wanted="dials checkouts")
 
     assert found(verdicts) == {"dials"}
+    assert traps(verdicts) == {"pooling/database#one-engine-in-the-lifespan"}
 
 
 def test_what_sqlalchemy_asks_of_asyncpg_is_counted_once(postgres_shop) -> None:
@@ -198,3 +199,11 @@ def test_afterwards_asyncpg_is_as_it_was(postgres_shop) -> None:
     probed(pooled(postgres_shop, stock=at_once), LIST, wanted="statements")
 
     assert asyncpg.Connection.execute is before
+
+
+def test_a_restart_cannot_be_told_of_without_a_pool_of_sqlalchemy(postgres_shop) -> None:
+    """The reason says whose pools are known."""
+    verdicts = probed(pooled(postgres_shop, stock=at_once), LIST, wanted="restart")
+
+    assert judged(verdicts, "restart") == {"cannot-tell"}
+    assert "no pool of SQLAlchemy's" in told(verdicts, "restart")

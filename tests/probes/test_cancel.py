@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import re
 
 import pytest
 from fastapi import Request
@@ -165,3 +166,30 @@ def test_a_stream_is_cut_too(sqlite) -> None:
     verdicts = probed(app, "GET /events", wanted="cancel", limits=Limits(patience=0.05))
 
     assert judged(verdicts, "cancel") == {"ok"}, told(verdicts, "cancel")
+
+
+def test_a_cleanup_that_does_not_end_is_found_with_its_line() -> None:
+    """A goodbye to a server that never answers it."""
+    app = shop()
+
+    @app.get("/stock")
+    async def stock() -> None:
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+            raise
+
+    verdicts = probed(app, LIST, wanted="cancel", limits=Limits(settle=0.1, request=0.3))
+
+    assert traps(verdicts) == {"asyncio/cancellation#cleanup-that-must-finish"}
+    assert re.search(r"waits at tests/probes/test_cancel\.py:\d+ stock", told(verdicts, "cancel"))
+
+
+def test_what_there_is_no_time_for_is_not_ok(sqlite) -> None:
+    """A few cuts that left nothing behind say little of the others."""
+    limits = Limits(cuts=0.001)
+    verdicts = probed(listing(sqlite, closing_in_a_block), LIST, wanted="cancel", limits=limits)
+
+    assert judged(verdicts, "cancel") == {"cannot-tell"}
+    assert "--limit" in told(verdicts, "cancel")

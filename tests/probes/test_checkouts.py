@@ -71,7 +71,7 @@ async def unreturned(request):
     [
         (slow_inside, {"sqlalchemy/sessions#slow-call-inside-the-block"}),
         (nested, {"pooling/database#nested-checkout"}),
-        (unreturned, {"fastapi/dependencies#sessions-for-streams"}),
+        (unreturned, {"pooling/tuning#leaked-connections"}),
         (slow_after, set()),
         (bounded_fan_out, set()),
     ],

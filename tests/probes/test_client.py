@@ -73,7 +73,7 @@ def test_a_stream_without_an_end_is_left() -> None:
     ("status", "give"),
     [
         (401, "--header"),
-        (404, "--setup"),
+        (404, "is there such a path? what it asks for is made in --setup"),
         (409, "{{uuid}}"),
         (422, "METHOD PATH BODY"),
         (500, "ZeroDivisionError"),
@@ -171,3 +171,18 @@ def test_the_setup_gives_values_and_headers_and_may_wait(sqlite) -> None:
     probed(app, "GET /items/{{first}}", wanted="loop", setup=setup)
 
     assert set(seen) == {("a", "Bearer x")}
+
+
+def test_a_request_that_works_but_once_is_said_to() -> None:
+    """What a DELETE took away is not there for the next one."""
+    app, rows = shop(), [1]
+
+    @app.delete("/stock/1")
+    async def remove() -> None:
+        if not rows:
+            raise HTTPException(404)
+        rows.clear()
+
+    verdicts = probed(app, "DELETE /stock/1", wanted="commit")
+
+    assert "after 1 that went well: it cannot be repeated" in told(verdicts, "request")

@@ -1,16 +1,19 @@
 """The commit probe: who is told what when a COMMIT fails."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
 import pytest
 from fastapi import BackgroundTasks, Depends, HTTPException, Request, WebSocket
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tests.harness.probing import Limits, found, judged, probed, told, traps
 from tests.probes.shop import ORDER, WRITE, shop, skus
+
+STORED = text("SELECT sku FROM stock WHERE sku = :sku")
 
 
 def ordering(store, work):
@@ -39,6 +42,13 @@ async def telling(sessions, sku):
 
 
 async def repeating(sessions, sku):
+    await giving_up(sessions, sku)
+    async with sessions() as session:
+        if await session.scalar(STORED, {"sku": sku}) is None:
+            raise HTTPException(503)
+
+
+async def giving_up(sessions, sku):
     for _ in range(3):
         try:
             async with sessions.begin() as session:
@@ -55,21 +65,27 @@ async def forgetting(sessions, sku):
 
 @pytest.mark.parametrize(
     ("work", "verdict"),
-    [(swallowing, "found"), (telling, "ok"), (repeating, "ok"), (forgetting, "found")],
+    [
+        (swallowing, "found"),
+        (telling, "ok"),
+        (repeating, "ok"),
+        (giving_up, "found"),
+        (forgetting, "found"),
+    ],
 )
 def test_a_row_that_is_lost_is_found(store, work, verdict) -> None:
-    """By a swallowed error or a forgotten commit; a client that is told, or a retry, is fine."""
+    """By a swallowed error, a forgotten commit, or a retry that gives up without a word."""
     verdicts = probed(ordering(store, work), ORDER, wanted="commit")
 
     assert judged(verdicts, "commit") == {verdict}
 
 
 def test_the_refused_run_stores_nothing(store) -> None:
-    """Four plain runs store their rows, the one whose COMMIT is refused none."""
+    """Five plain runs store their rows, the one whose COMMIT is refused none."""
     before = store.rows()
     probed(ordering(store, telling), ORDER, wanted="commit")
 
-    assert store.rows() - before == 4
+    assert store.rows() - before == 5
 
 
 def test_the_place_is_the_users_line_though_sqlalchemy_commits_in_its_own_task(sqlite) -> None:
@@ -93,6 +109,25 @@ def test_a_commit_of_a_background_task_is_told_apart(sqlite) -> None:
     verdicts = probed(app, ORDER, wanted="commit")
 
     assert traps(verdicts) == {"fastapi/lifespan#queue-the-job-with-its-row"}
+
+
+def test_a_commit_in_a_task_that_outlives_the_response_cannot_be_told_of(sqlite) -> None:
+    """A job that is accepted with its row goes on by itself: only the row was promised."""
+    jobs = set()
+
+    async def finish(sessions, sku):
+        await asyncio.sleep(0.01)
+        async with sessions.begin() as session:
+            await session.execute(WRITE, {"sku": f"{sku} is done"})
+
+    async def accept(sessions, sku):
+        await telling(sessions, sku)
+        jobs.add(asyncio.create_task(finish(sessions, sku)))
+
+    verdicts = probed(ordering(sqlite, accept), ORDER, wanted="commit")
+
+    assert judged(verdicts, "commit") == {"ok", "cannot-tell"}, told(verdicts, "commit")
+    assert "finish runs after the response" in told(verdicts, "commit")
 
 
 @pytest.mark.parametrize(("scope", "verdict"), [("request", "found"), ("function", "ok")])
@@ -179,3 +214,21 @@ def test_a_rollback_of_the_users_is_not_broken_by_the_probe(store) -> None:
     verdicts = probed(app, ORDER, wanted="commit")
 
     assert not found(verdicts)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_write_that_commits_itself_is_not_said_to_be_rolled_back(store, everywhere) -> None:
+    """In AUTOCOMMIT the ROLLBACK with which SQLAlchemy gives the connection back undoes nothing."""
+    app, level = shop(store.url), {"isolation_level": "AUTOCOMMIT"}
+    app.state.pool = level if everywhere else {}
+
+    @app.post("/orders", status_code=201)
+    async def order(sku: str, request: Request) -> None:
+        engine = request.state.engine
+        engine = engine if everywhere else engine.execution_options(**level)
+        async with engine.connect() as connection:
+            await connection.execute(WRITE, {"sku": sku})
+
+    verdicts = probed(app, ORDER, wanted="commit checkouts")
+
+    assert judged(verdicts, "commit") == {"cannot-tell"}, told(verdicts, "commit")

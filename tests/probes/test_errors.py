@@ -118,3 +118,53 @@ def test_a_stream_that_breaks_is_not_told_success(sqlite) -> None:
     verdicts = probed(app, LIST, wanted="errors")
 
     assert judged(verdicts, "errors") == {"ok"}, told(verdicts, "errors")
+
+
+@pytest.mark.parametrize(("path", "verdict"), [("/stock", "cannot-tell"), ("/ready", "found")])
+def test_a_cache_may_answer_without_the_database_and_readiness_may_not(
+    sqlite, path, verdict
+) -> None:
+    """The answer is the one that was given before."""
+    app, cache = shop(sqlite.url), {}
+
+    @app.get(path)
+    async def stock(request: Request) -> list[str]:
+        try:
+            async with request.state.sessions() as session:
+                cache["skus"] = list(await session.scalars(READ))
+        except SQLAlchemyError:
+            if "skus" not in cache:
+                raise
+        return cache["skus"]
+
+    verdicts = probed(app, f"GET {path}", wanted="errors")
+
+    assert judged(verdicts, "errors") == {verdict}, told(verdicts, "errors")
+
+
+@pytest.mark.parametrize(
+    ("headers", "told_of"), [({}, True), ({"origin": "https://a.test"}, False)]
+)
+def test_what_it_takes_to_see_cors_headers_is_said(sqlite, headers, told_of) -> None:
+    """Without an origin an application answers none, which is no proof that they are there."""
+    verdicts = probed(failing(sqlite, answer=bare), LIST, wanted="errors", headers=headers)
+
+    assert ("--header 'Origin: ...'" in told(verdicts, "errors")) is told_of
+
+
+def test_a_page_about_sql_tells_no_more_when_it_fails(sqlite) -> None:
+    """It shows a SELECT in any case."""
+    app = shop(sqlite.url)
+
+    @app.get("/stock")
+    async def stock(request: Request) -> JSONResponse:
+        try:
+            async with request.state.sessions() as session:
+                await session.scalars(READ)
+        except SQLAlchemyError:
+            return JSONResponse({"example": "SELECT 1", "error": "away"}, 503)
+        return JSONResponse({"example": "SELECT 1"})
+
+    verdicts = probed(app, LIST, wanted="errors")
+
+    assert judged(verdicts, "errors") == {"ok"}, told(verdicts, "errors")

@@ -6,6 +6,7 @@ import contextlib
 import pytest
 from fastapi import HTTPException, Request
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.harness.probing import Limits, found, judged, probed, told, traps
 from tests.probes.shop import LIST, READ, shop, skus
@@ -140,3 +141,40 @@ def test_readiness_that_a_poller_knows_cannot_be_told_of(sqlite) -> None:
     verdicts = probed(app, LIST, wanted="health", ready="/ready", limits=QUICK)
 
     assert found(verdicts) == set(), told(verdicts, "health")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_those_who_queue_for_one_connection_do_not_take_all(sqlite) -> None:
+    """Each has it for a while, one after the other."""
+    turn = asyncio.Semaphore(1)
+
+    async def in_turn(request: Request) -> None:
+        try:
+            async with turn, asyncio.timeout(0.02):
+                await asking(request)
+        except TimeoutError:
+            raise HTTPException(503) from None
+
+    app = healthy(sqlite, ready=in_turn)
+    verdicts = probed(app, LIST, wanted="health", ready="/ready", limits=QUICK)
+
+    assert "8 probes at once take 1 connections" in told(verdicts, "health")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_drivers_own_patience_ends_a_silence(postgres_shop) -> None:
+    """asyncpg gives up after its timeouts, as it does when a server is silent."""
+    options = {"timeout": 0.05, "command_timeout": 0.05}
+
+    async def guarded(request: Request) -> None:
+        try:
+            await asking(request)
+        except (OSError, DBAPIError):
+            raise HTTPException(503) from None
+
+    app = healthy(postgres_shop, ready=guarded)
+    app.state.pool = {"connect_args": options}
+    verdicts = probed(app, LIST, wanted="health", ready="/ready", limits=QUICK)
+
+    assert "no answer" not in told(verdicts, "health")
+    assert judged(verdicts, "health") >= {"ok"}, told(verdicts, "health")

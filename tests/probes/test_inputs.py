@@ -1,7 +1,10 @@
 """The inputs probe: what wrong requests are answered."""
 
+from typing import Any
+
 import pytest
 from fastapi import Request
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from tests.harness import correct
@@ -69,15 +72,33 @@ def test_a_wrong_type_that_makes_a_500_is_found() -> None:
     assert "500 when sku is missing" in told(verdicts, "inputs")
 
 
+def test_a_body_that_is_no_json_and_a_form_of_a_wrong_type_are_tried() -> None:
+    """Hand-written glue answers both with a 500."""
+    app = shop()
+
+    @app.post("/json")
+    async def as_json(request: Request) -> None:
+        await request.json()
+
+    @app.post("/form")
+    async def as_form(request: Request) -> int:
+        return int((await request.body()).decode().rpartition("=")[2])
+
+    verdicts = probed(app, 'POST /json {"a": 1}', "POST /form pin=1", wanted="inputs")
+
+    said = told(verdicts, "inputs")
+    assert ("the JSON is cut off" in said, "pin is of a wrong type" in said) == (True, True)
+
+
 @pytest.mark.parametrize(
     ("asked", "wrong"),
     [
         ('POST /x {"a": {"b": [1]}}', {"a.b.0 is NaN", "a is missing", "a.b is of a wrong type"}),
-        ("POST /x a=1&b=2", {"a is missing", "b is missing"}),
+        ("POST /x a=1&b=2", {"a is missing", "b is missing", "a is of a wrong type"}),
         ("GET /x?a=1&b=2", {"?a is wrong", "?b is wrong"}),
         ("GET /x/0190f5a4-1111-7222-8333-444455556666", {"the id in the path is wrong"}),
         ("GET /x", set()),
-        ("POST /x []", set()),
+        ("POST /x []", {"the JSON is cut off"}),
         ("POST /x {no json", set()),
     ],
 )
@@ -99,3 +120,50 @@ def test_a_request_without_inputs_cannot_be_told_of() -> None:
     verdicts = probed(app, "GET /version", wanted="inputs")
 
     assert judged(verdicts, "inputs") == {"cannot-tell"}
+
+
+def test_a_unique_column_is_no_fault() -> None:
+    """No value is sent twice, neither the probe's own nor one of the request's placeholders."""
+    app, known = shop(), set()
+
+    @app.post("/orders")
+    async def order(body: dict[str, Any]) -> None:
+        sku = str(body.get("sku"))
+        if sku in known - {"None", "nan"}:
+            raise ValueError(sku)
+        known.add(sku)
+
+    sent = 'POST /orders {"sku": "{{uuid}}", "note": "a", "tags": ["b", 2]}'
+    verdicts = probed(app, sent, wanted="inputs")
+
+    assert judged(verdicts, "inputs") == {"ok"}, told(verdicts, "inputs")
+
+
+def test_an_answer_tells_what_no_exception_does() -> None:
+    """A handler has made a 503 of it: its text is the evidence."""
+    app = shop()
+
+    @app.post("/orders")
+    async def order(request: Request) -> PlainTextResponse:
+        if "sku" in await request.json():
+            return PlainTextResponse("ok")
+        return PlainTextResponse("no stock", 503)
+
+    verdicts = probed(app, 'POST /orders {"sku": "a"}', wanted="inputs")
+
+    assert "503 when sku is missing: no stock" in told(verdicts, "inputs")
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *[(each, True) for each in ("newPassword", "user.pin", "accessToken", "api_key", "auth")],
+        *[(each, False) for each in ("author", "keyword", "passenger", "max_tokens", "spin")],
+        *[(each, False) for each in ("secretary", "key", "shipping", "token_count")],
+    ],
+)
+def test_a_name_tells_what_is_secret(name, secret) -> None:
+    """An author is echoed by every default FastAPI application, and is no credential."""
+    from tests.harness.probing import shipped
+
+    assert bool(shipped("inputs").SECRET.search(name)) is secret

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import socket
+import sys
 import time
 
 import pytest
@@ -67,6 +68,20 @@ def test_a_sync_engine_is_found_on_the_loop_and_fine_in_a_thread(sqlite, plain, 
         engine.dispose()
 
     assert judged(verdicts, "loop") == {verdict}, told(verdicts, "loop")
+
+
+def test_a_process_that_asyncio_starts_is_fine() -> None:
+    """The loop does not wait for it, as subprocess.run() would."""
+    app = shop()
+
+    @app.get("/work")
+    async def work() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        await process.wait()
+
+    verdicts = probed(app, "GET /work", wanted="loop")
+
+    assert judged(verdicts, "loop") == {"ok"}, told(verdicts, "loop")
 
 
 def test_one_slow_run_among_quick_ones_is_no_stall() -> None:

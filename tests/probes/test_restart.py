@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -229,3 +230,21 @@ def test_the_next_request_finds_the_application_as_it_was(postgres_shop) -> None
     verdicts = probed(app, LIST, "GET /again", wanted="restart")
 
     assert [each.verdict for each in verdicts] == ["found", "found"]
+
+
+def test_an_answer_that_broke_off_is_said_to_be_cut(postgres_shop) -> None:
+    """Its status alone would look like a success."""
+    app = shop(postgres_shop.url)
+
+    @app.get("/stock")
+    async def stock(request: Request) -> StreamingResponse:
+        async def lines():
+            yield "sku"
+            for sku in await skus(request):
+                yield sku
+
+        return StreamingResponse(lines())
+
+    told = verdict(app)
+
+    assert (told.verdict, told.evidence[0][:27]) == ("found", "answered 200, cut off, 200,")

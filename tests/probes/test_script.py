@@ -44,6 +44,15 @@ def test_the_traceback_is_short_and_the_users(tmp_path, monkeypatch, code, said)
     assert (ours, len(lines) < 12) == ([], True)
 
 
+def test_what_the_import_system_tried_before_is_left_out(tmp_path: Path) -> None:
+    """A service that asks for its own version and was not installed hears of that first."""
+    code = "from importlib.metadata import version\nversion('no-such-shop')\n"
+    done = probe(tmp_path, code)
+
+    assert "PackageNotFoundError" in done.stderr
+    assert "StopIteration" not in done.stderr
+
+
 def test_a_lifespan_that_fails_says_why(tmp_path: Path) -> None:
     """The error of the startup, and exit status 2."""
     code = PLAIN + '    else:\n        raise RuntimeError("no SHOP_KEY")\n'

@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.harness.probing import script
-from tests.probes.command import ANSWERS, PLAIN, probe, sent
+from tests.probes.command import ANSWERS, PLAIN, SCRIPT, probe, sent
 
 
 def test_variables_of_an_env_file_are_there_at_import(tmp_path: Path) -> None:
@@ -66,6 +68,17 @@ def test_a_name_without_a_value_is_misuse(tmp_path: Path) -> None:
     assert "item, n, uuid" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "failing", ["raise LookupError('no such user')", "raise SystemExit('no such user')"]
+)
+def test_a_setup_that_fails_is_misuse(tmp_path: Path, failing: str) -> None:
+    """Its last words are printed, and the exit status does not say that something was found."""
+    code = f"{PLAIN}\nasync def seed(app, state):\n    {failing}\n"
+    done = probe(tmp_path, code, *sent("GET /", "--setup", "main:seed"))
+
+    assert (done.returncode, "no such user" in done.stderr) == (2, True)
+
+
 ROUTES = """
 from fastapi import FastAPI
 app = FastAPI()
@@ -92,6 +105,24 @@ def test_without_a_request_the_routes_that_can_be_read_are_sent(tmp_path: Path) 
     done = probe(tmp_path, ROUTES, "main:app", "--probe", "loop", "--json")
 
     assert [each["request"] for each in json.loads(done.stdout)["probes"]] == ["GET /items"]
+
+
+def test_an_application_is_asked_for_its_routes_when_it_has_started(tmp_path: Path) -> None:
+    """What its startup adds to them would come too late once a schema was made."""
+    code = ROUTES.replace(
+        "app = FastAPI()",
+        """from contextlib import asynccontextmanager
+
+@asynccontextmanager
+async def lifespan(app):
+    assert app.openapi_schema is None
+    yield
+
+app = FastAPI(lifespan=lifespan)""",
+    )
+    done = probe(tmp_path, code, "main:app", "--probe", "loop")
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_a_request_and_a_route_one_is_asked_for(tmp_path: Path) -> None:
@@ -170,3 +201,59 @@ asyncio.set_event_loop_policy(Policy())
     done = probe(tmp_path, code + PLAIN, *sent("GET /"))
 
     assert done.returncode == 0, done
+
+
+@pytest.mark.parametrize("option", ["--limit=0", "--limit=soon", "--points=0", "--patience=inf"])
+def test_a_limit_that_is_none_is_misuse(option, capsys) -> None:
+    """It would end each request at once, or never."""
+    with pytest.raises(SystemExit) as ended:
+        script._parser().parse_args(["main:app", option])
+
+    assert ended.value.code == 2
+    assert "above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("endpoint", "no ASGI application"),
+        ("app", "it waits at main.py:4 app"),
+    ],
+)
+def test_what_is_no_application_and_what_never_ends_is_said(tmp_path: Path, name, said) -> None:
+    """Not by a traceback of our own."""
+    code = """import asyncio
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await asyncio.Event().wait()
+async def endpoint():
+    ...
+"""
+    done = probe(tmp_path, code, f"main:{name}", *sent("GET /", "--limit", "0.3")[1:])
+
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert said in done.stdout + done.stderr
+
+
+def test_a_module_that_is_elsewhere_is_said_with_the_option(tmp_path: Path) -> None:
+    """As in a layout with src/."""
+    done = probe(tmp_path, PLAIN, "shop.main:app", "--request", "GET /")
+
+    assert "--app-dir says where it is" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_report_that_cannot_be_written_is_not_found(tmp_path: Path) -> None:
+    """A full disk is no failure of the application's."""
+    (tmp_path / "main.py").write_text(PLAIN, encoding="utf-8")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, SCRIPT, *sent("GET /")],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.DEVNULL,
+            timeout=30,
+        )
+
+    assert done.returncode == 2

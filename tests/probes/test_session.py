@@ -10,9 +10,9 @@ import weakref
 import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, PendingRollbackError
 
-from tests.harness.probing import judged, probed, shipped, told
+from tests.harness.probing import judged, probed, shipped, told, traps
 from tests.probes.shop import LIST, ORDER, WRITE, nothing, shop, skus
 
 application = shipped("core.application")
@@ -37,6 +37,24 @@ def test_an_application_without_sqlalchemy_is_probed(monkeypatch) -> None:
     blind = {"commit", "checkouts", "errors", "statements", "health"}
     seeing = {"loop", "cancel", "tasks", "inputs", "dials"}
     assert said == dict.fromkeys(blind, "cannot-tell") | dict.fromkeys(seeing, "ok")
+
+
+def test_a_shutdown_that_fails_keeps_what_was_seen() -> None:
+    """It is found, and the verdicts on the requests are told beside it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        yield
+        raise RuntimeError("the pool is not empty")
+
+    app = FastAPI(lifespan=lifespan)
+    app.get("/version")(nothing)
+
+    verdicts = probed(app, "GET /version", wanted="loop")
+
+    said = {each.probe: each.verdict for each in verdicts}
+    assert said == {"loop": "ok", "lifespan": "found"}
+    assert "the pool is not empty" in told(verdicts, "lifespan")
 
 
 @pytest.mark.parametrize("raises", [True, False])
@@ -204,7 +222,23 @@ def test_a_connection_elsewhere_is_refused_and_reported() -> None:
     verdicts = probed(app, "GET /quote", wanted="dials")
 
     assert "198.51.100.7" in told(verdicts, "network")
-    assert judged(verdicts, "dials") == {"ok"}, "what was refused was not opened"
+    assert judged(verdicts, "dials") == {"cannot-tell"}, "what was refused may be kept, or not"
+
+
+def test_a_host_without_an_address_leaves_dials_untold() -> None:
+    """Away from the network nothing is opened, which is no proof that connections are reused."""
+    app = FastAPI()
+
+    @app.get("/quote")
+    async def quote() -> str:
+        with contextlib.suppress(OSError):
+            await asyncio.open_connection("quotes.invalid", 443)
+        return "none"
+
+    verdicts = probed(app, "GET /quote", wanted="dials")
+
+    assert judged(verdicts, "dials") == {"cannot-tell"}
+    assert "test_session.py" in told(verdicts, "dials")
 
 
 def test_a_database_elsewhere_is_refused() -> None:
@@ -214,3 +248,24 @@ def test_a_database_elsewhere_is_refused() -> None:
 
     with pytest.raises(shipped("core.session").MisuseError, match=r"db\.example.*--allow-remote"):
         probed(app, LIST, wanted="commit")
+
+
+def test_what_one_failed_commit_breaks_for_good_is_said(sqlite) -> None:
+    """The probes that come after it are not blamed, nor is the endpoint for their sake."""
+    app, failed = shop(sqlite.url), []
+
+    @app.post("/orders", status_code=201)
+    async def order(sku: str, request: Request) -> None:
+        if failed:
+            raise PendingRollbackError("one session for all requests")
+        try:
+            async with request.state.sessions.begin() as session:
+                await session.execute(WRITE, {"sku": sku})
+        except IntegrityError:
+            failed.append(sku)
+            raise
+
+    verdicts = probed(app, ORDER, wanted="commit cancel")
+
+    assert {each.probe for each in verdicts} == {"commit"}
+    assert traps(verdicts) == {"sqlalchemy/sessions#session-shared-by-tasks"}

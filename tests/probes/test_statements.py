@@ -1,10 +1,13 @@
 """The statements probe: which text runs once for each row."""
 
+import asyncio
+
 import pytest
 from fastapi import Request
-from sqlalchemy import text
+from fastapi.responses import StreamingResponse
+from sqlalchemy import inspect, text
 
-from tests.harness.probing import judged, probed, told
+from tests.harness.probing import Limits, judged, probed, told
 from tests.probes.shop import READ, WRITE, shop
 
 LIST = "GET /stock"
@@ -47,9 +50,17 @@ async def two_rows(session):
     await session.scalars(text("SELECT sku FROM stock LIMIT 2"))
 
 
+async def reflected(session):
+    """What SQLAlchemy asks of the catalogue to know a table is no row of the user's."""
+    await session.scalars(READ)
+    connection = await session.connection()
+    await connection.run_sync(lambda sync: [inspect(sync).get_columns("stock") for _ in "abc"])
+
+
 @pytest.mark.parametrize(
     ("work", "verdict"),
     [
+        (reflected, "ok"),
         (one_by_one, "found"),
         (with_literals, "found"),
         (at_once, "ok"),
@@ -77,3 +88,39 @@ def test_rows_of_asyncpg_are_counted(postgres_shop) -> None:
     verdicts = probed(listing(postgres_shop, at_once), LIST, wanted="statements")
 
     assert judged(verdicts, "statements") == {"ok"}, told(verdicts, "statements")
+
+
+async def events(sessions):
+    """An endless stream that asks anew for each part."""
+    while True:
+        async with sessions() as session:
+            yield str(list(await session.scalars(READ)))
+        await asyncio.sleep(0.01)
+
+
+async def in_tasks(sessions):
+    """A task for each part of a page, on a session of its own."""
+
+    async def one(sku):
+        async with sessions() as session:
+            return await session.scalar(ONE, {"sku": sku})
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(sku)) for sku in "abc"]
+    yield str([task.result() for task in tasks])
+
+
+@pytest.mark.parametrize("parts", [events, in_tasks])
+def test_polls_and_a_fan_out_cannot_be_told_from_a_statement_for_each_row(sqlite, parts) -> None:
+    """The same text comes again in the next part of a stream, or in another task."""
+    app = shop(sqlite.url)
+
+    @app.get("/stock")
+    async def stock(request: Request) -> StreamingResponse:
+        return StreamingResponse(parts(request.state.sessions))
+
+    limits = Limits(patience=0.1)
+    verdicts = probed(app, LIST, wanted="statements", limits=limits)
+
+    assert judged(verdicts, "statements") == {"cannot-tell"}, told(verdicts, "statements")
+    assert "test_statements.py:" in told(verdicts, "statements")

@@ -33,8 +33,12 @@ def load(name: str, *, factory: bool, folder: Path) -> Any:
         for part in (attribute or "app").split("."):
             found = getattr(found, part)
         return found() if factory else found
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # a module may even call sys.exit()
-        raise ApplicationError(f"{name} does not load:\n{_last_words(error)}") from error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        hint = f"\n{folder} has no such module: --app-dir says where it is" if missing else ""
+        raise ApplicationError(f"{name} does not load:\n{last_words(error)}{hint}") from error
 
 
 def call(name: str, folder: Path) -> Callable[..., Any]:
@@ -75,7 +79,11 @@ async def running(app: Any) -> AsyncIterator[dict[str, Any]]:
     inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     scope = {"type": "lifespan", "asgi": SPEC, "state": state}
-    task = asyncio.ensure_future(app(scope, inbox.get, outbox.put))
+    try:
+        task = asyncio.ensure_future(app(scope, inbox.get, outbox.put))
+    except TypeError as error:
+        text = f"it is no ASGI application, or a function that makes one (--factory): {error}"
+        raise ApplicationError(text) from error
 
     async def phase(name: str) -> bool:
         inbox.put_nowait({"type": f"lifespan.{name}"})
@@ -90,7 +98,7 @@ async def running(app: Any) -> AsyncIterator[dict[str, Any]]:
         if message:
             await asyncio.wait({task}, timeout=1)  # it says that it failed, and then raises
         error = task.exception() if task.done() and not task.cancelled() else None
-        said = message.get("message", "").strip() or (_last_words(error) if error else "")
+        said = message.get("message", "").strip() or (last_words(error) if error else "")
         told = said[-1500:] or ("it ended" if task.done() else f"no answer in {STARTUP:.0f} s")
         task.cancel()
         raise ApplicationError(f"the lifespan's {name} failed: {told}") from error
@@ -104,13 +112,16 @@ async def running(app: Any) -> AsyncIterator[dict[str, Any]]:
             await asyncio.wait({task}, timeout=STARTUP)
 
 
-def _last_words(error: BaseException) -> str:
+def last_words(error: BaseException) -> str:
     """The end of the traceback, from the user's first line on."""
     told = traceback.TracebackException.from_exception(error)
     cause: traceback.TracebackException | None = told
     while cause is not None:
         theirs = [each for each in cause.stack if not _machinery(each.filename)]
         cause.stack = traceback.StackSummary.from_list(theirs[-6:])
+        context = cause.__context__
+        if context is not None and all(_machinery(each.filename) for each in context.stack):
+            cause.__context__ = None  # what the import system tried first
         cause = cause.__cause__ or cause.__context__
     return "".join(told.format()).strip()[-1500:]
 

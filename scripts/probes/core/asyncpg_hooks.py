@@ -82,7 +82,12 @@ class _Hooks:
             trace = CURRENT.get()
             if trace is not None:
                 trace.connects += 1
-                await self._fail(trace, "CannotConnectNowError")
+                trace.opened.append(trace.where(here())[0])
+                trace.opening += 1
+                try:
+                    await self._fail(trace, "CannotConnectNowError")
+                finally:
+                    trace.opening -= 1
             return await original(addr=addr, **options)
 
         return connect
@@ -92,8 +97,9 @@ class _Hooks:
             # With arguments it ends in `_execute`, which counts it.
             if arguments or _unasked():
                 return await original(connection, query, *arguments, **options)
+            limit = options.get("timeout")
             return await self._sent(
-                connection, query, (), lambda: original(connection, query, **options)
+                connection, query, (), lambda: original(connection, query, **options), limit
             )
 
         return execute
@@ -107,6 +113,7 @@ class _Hooks:
                 query,
                 values,
                 lambda: original(connection, query, values, *rest, **more),
+                rest[-1] if rest else more.get("timeout"),
             )
 
         return execute
@@ -127,7 +134,7 @@ class _Hooks:
             place = trace.where(here())[0] if trace is not None else ""
             proxy = await original(pool, *arguments, **options)
             if trace is not None:
-                hold = Hold(place, task_id(), open=False)
+                hold = Hold(place, task_id(), open=False, pool=id(pool))
                 trace.takes(hold)
                 self.held[proxy._con] = (trace, hold)
             return proxy
@@ -145,7 +152,14 @@ class _Hooks:
 
         return release
 
-    async def _sent(self, connection: Any, query: str, values: Any, send: Callable[[], Any]) -> Any:
+    async def _sent(
+        self,
+        connection: Any,
+        query: str,
+        values: Any,
+        send: Callable[[], Any],
+        limit: float | None = None,
+    ) -> Any:
         trace, hold = CURRENT.get(), self.held.setdefault(connection, (None, Hold("?", 0)))[1]
         if trace is None:
             self.seen.alone += 1
@@ -156,7 +170,8 @@ class _Hooks:
         hold.busy(word if control else f"the statement at {place}")
         if not control:
             trace.statements += 1
-            await self._fail(trace, "ConnectionDoesNotExistError")
+            limit = limit or connection._config.command_timeout
+            await self._fail(trace, "ConnectionDoesNotExistError", limit)
         writes = bool(WRITES.match(query))
         alone = writes and not connection.is_in_transaction()
         if alone or (hold.wrote and word in ("COMMIT", "END")):
@@ -183,8 +198,9 @@ class _Hooks:
             await connection._protocol.query("ROLLBACK", None)
         raise self.exceptions.CheckViolationError("refused by the probe at COMMIT")
 
-    async def _fail(self, trace: Trace, name: str) -> None:
+    async def _fail(self, trace: Trace, name: str, limit: float | None = None) -> None:
         if trace.fail == "silence":
-            await asyncio.sleep(3600)
-        elif trace.fail:
+            await asyncio.sleep(limit or 3600)
+            raise TimeoutError
+        if trace.fail:
             raise getattr(self.exceptions, name)(SECRET)

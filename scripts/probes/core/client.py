@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from .places import chain, place
 from .requests import Request
 from .trace import CURRENT, Trace
 
@@ -26,6 +27,7 @@ class Answer:
     left: bool = False  # a stream that goes on, which the client left
     cancelled: bool = False
     stuck: bool = False
+    waits: str = ""  # where, if it is stuck
     seconds: float = 0.0
 
     @property
@@ -86,6 +88,8 @@ async def send(
     trace.over.set()
     if not trace.main.done():
         answer.stuck = True
+        held = "".join(f", holding a connection taken at {hold.taken}" for hold in trace.out[:1])
+        answer.waits = place(reversed(chain(call))) + held
         trace.main.cancel()
         await asyncio.wait({trace.main}, timeout=patience)
     if not trace.main.done() or trace.main.cancelled():

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,7 +18,6 @@ from typing import Any, TextIO
 from . import application
 from .places import place, stack
 from .requests import Request, RequestError, read_header, read_request
-from .routes import guessed, readable
 from .run import Limits
 from .session import MisuseError, Plan, examine
 from .verdict import CANNOT_TELL, FOUND, OK, Verdict
@@ -54,6 +54,9 @@ def main(options: Any, in_process: tuple[str, ...]) -> int:
         except KeyboardInterrupt:
             print("probe.py: interrupted", file=messages)
             return MISUSE
+        except (Exception, SystemExit):  # its exit status would say that something was found
+            print(f"probe.py: nothing can be told:\n{traceback.format_exc()}", file=messages)
+            return MISUSE
         finally:
             talker.stop()
         if options.json:
@@ -77,21 +80,17 @@ def _in_process(
         return []
     talker.begin("the application starts", application.STARTUP)
     app = application.load(options.app, factory=options.factory, folder=folder)
-    paths = guessed(app)
     ready, live = (
         Request("GET", path, "", dict(headers)) if path else None
-        for path in (options.ready or paths.ready, options.live or paths.live)
+        for path in (options.ready, options.live)
     )
-    if not requests:
-        requests += [Request("GET", path, "", dict(headers)) for path in readable(app)]
-    if not requests and not (ready or live):
-        text = "no --request, and no GET route without parameters to send instead"
-        raise MisuseError(f"{options.app}: {text}")
     setup = application.call(options.setup, folder) if options.setup else None
     plan = Plan(
         requests,
         wanted,
-        Limits(points=options.points, request=min(REQUEST, options.limit)),
+        Limits(
+            points=options.points, request=min(REQUEST, options.limit), cuts=options.limit * 2 / 3
+        ),
         ready,
         live,
         setup,
@@ -99,6 +98,7 @@ def _in_process(
         options.allow_remote,
         options.limit,
         folder,
+        guess=headers,
     )
     # Not asyncio.run(): at its end it waits for tasks that swallow their cancel. And asyncio's own
     # loop, as uvloop connects unseen.

@@ -86,19 +86,26 @@ class _Listener:
         trace = CURRENT.get()
         if trace is not None:
             trace.connects += 1
-            _fail(trace, dialect)
+            trace.opened.append(trace.where(here())[0])
+            trace.opening += 1
+            try:
+                _fail(trace, dialect, _limit_of_connect(dialect, options))
+            finally:
+                trace.opening -= 1
 
     def executes(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         trace = CURRENT.get()
         if trace is not None:
-            _fail(trace, context.dialect)
+            config = getattr(getattr(cursor, "_connection", None), "_config", None)
+            _fail(trace, context.dialect, getattr(config, "command_timeout", None))
 
     def taken(self, connection: Any, record: Any, proxy: Any) -> None:
         trace = CURRENT.get()
         if trace is None:
             return
-        pool = type(getattr(record, "_ConnectionRecord__pool", None)).__name__
-        hold = Hold(trace.where(here())[0], task_id(), pooled=pool != "NullPool")
+        pool = getattr(record, "_ConnectionRecord__pool", None)
+        pooled = type(pool).__name__ != "NullPool"
+        hold = Hold(trace.where(here())[0], task_id(), pooled=pooled, pool=id(pool))
         trace.takes(hold)
         record.info.setdefault("probe", []).append((trace, hold))
 
@@ -134,11 +141,11 @@ class _Listener:
         trace = CURRENT.get()
         if trace is None:
             return
-        hold = _held(conn)
-        hold.rest()
+        hold, alone = _held(conn), conn._is_autocommit_isolation()
+        hold.rest(open=not alone)
         wrote = context.isinsert or context.isupdate or context.isdelete or WRITES.match(statement)
         if wrote:
-            hold.wrote = True
+            hold.wrote = not alone  # else it is stored, and no ROLLBACK takes it back
         else:
             place, _frames = trace.where(here())
             trace.note_read(statement, parameters, place)
@@ -201,14 +208,23 @@ def _refuse_commit(dialect: Any) -> None:
     dialect.do_commit = refuse
 
 
-def _fail(trace: Trace, dialect: Any) -> None:
+def _limit_of_connect(dialect: Any, options: dict[str, Any]) -> float | None:
+    """Seconds that the driver itself waits for an answer; SQLite's are those for a lock."""
+    limit = options.get("timeout") or options.get("connect_timeout")
+    return float(limit) if limit and dialect.name != "sqlite" else None
+
+
+def _fail(trace: Trace, dialect: Any, limit: float | None) -> None:
+    """Fail, or be silent for as long as the driver would wait: `limit` is its own patience."""
     if trace.fail == "silence":
         if dialect.is_async:
-            _await(asyncio.sleep(3600))
+            _await(asyncio.sleep(limit or 3600))
         elif task_id() == threading.get_ident():  # no loop runs in this thread
-            trace.over.wait(60)
+            trace.over.wait(limit or 60)
         else:
             trace.audible = True
+        if limit and dialect.driver == "asyncpg":
+            raise TimeoutError
     if trace.fail:
         raise failure(dialect, "OperationalError", SECRET)
 

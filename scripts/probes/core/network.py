@@ -4,6 +4,7 @@ send mails or charge cards.
 
 import asyncio
 import ipaddress
+import os
 import socket
 import sys
 import threading
@@ -12,11 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .places import here
+from .places import DRIVERS, belongs, here
 from .trace import CURRENT
 
 LOCAL = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
-BLOCKING = {"time.sleep", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"}
+SPAWNS = os.path.join("asyncio", "unix_events.py")
+BLOCKING = {
+    "time.sleep", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system",
+    "sqlite3.connect",
+}  # fmt: skip
 
 
 class Network:
@@ -57,8 +62,11 @@ def _audit(event: str, arguments: Any) -> None:
     trace = CURRENT.get()
     if trace is None or threading.get_ident() != loop:
         return
+    frames = here()
+    if event == "subprocess.Popen" and any(frame.file.endswith(SPAWNS) for frame in frames):
+        return  # asyncio's own, which does not wait for the process
     if event != "socket.connect" or arguments[0].gettimeout() != 0:
-        place, _ = trace.where(here())
+        place, _ = trace.where(frames)
         trace.blocking[f"{event} at {place}"] += 1
 
 
@@ -80,21 +88,46 @@ def guarded(network: Network) -> Iterator[None]:
 
 @contextmanager
 def dials_counted(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Count each connection that a client on this loop opens, whatever it speaks."""
+    """Count each connection that a client on this loop opens, whatever it speaks.
+
+    What cannot be opened is noted: refused by the probe, or of a host that has no address here.
+    """
     original = loop.create_connection
+    names = ("getaddrinfo", "sock_connect")
+    originals = {name: getattr(loop, name) for name in names}
+
+    def noting(name: str) -> Any:
+        async def attempt(*arguments: Any, **options: Any) -> Any:
+            trace = CURRENT.get()
+            frames = here()
+            try:
+                return await originals[name](*arguments, **options)
+            except OSError:
+                if trace is not None:
+                    trace.undialled.add(trace.where(frames)[0])
+                raise
+
+        return attempt
 
     async def create_connection(*arguments: Any, **options: Any) -> Any:
         trace = CURRENT.get()
-        place = trace.where(here())[0] if trace is not None else ""
+        frames = here()
+        place = trace.where(frames)[0] if trace is not None else ""
         transport, protocol = await original(*arguments, **options)
         if trace is not None:
             peer = transport.get_extra_info("peername")
             name = ":".join(map(str, peer[:2])) if isinstance(peer, tuple) else str(peer)
-            trace.dials[f"{name}, opened at {place}"] += 1
+            what = f"{name}, opened at {place}"
+            trace.dials[what] += 1
+            if any(belongs(frame.file, *DRIVERS) for frame in frames):
+                trace.databases.add(what)
         return transport, protocol
 
     loop.create_connection = create_connection  # type: ignore[method-assign]
+    for name in names:
+        setattr(loop, name, noting(name))
     try:
         yield
     finally:
-        del loop.create_connection
+        for name in ("create_connection", *names):
+            delattr(loop, name)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 PACKAGE = Path(__file__).resolve().parent.parent
 OWN = (str(PACKAGE) + os.sep, str(PACKAGE.with_name("probe.py")))
 STDLIB = sysconfig.get_path("stdlib") + os.sep
+DRIVERS = ("sqlalchemy", "asyncpg", "aiomysql", "asyncmy")
 KINDS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}  # coroutines and generators
 
 
@@ -62,7 +63,7 @@ def module(file: str) -> str:
 
 
 def place(frames: Iterable[Frame]) -> str:
-    """`app/db.py:44 get_session`: the innermost line that is the user's, or not SQLAlchemy's.
+    """`app/db.py:44 get_session`: the innermost line that is the user's, or another package's.
 
     The frames are given inside out.
     """
@@ -70,7 +71,8 @@ def place(frames: Iterable[Frame]) -> str:
     user = next((frame for frame in known if is_user(frame.file)), None)
     if user:
         return f"{os.path.relpath(user.file)}:{user.line} {user.function}"
-    other = next((frame for frame in known if not belongs(frame.file, "sqlalchemy")), None)
+    others = [frame for frame in known if not belongs(frame.file, *DRIVERS)]
+    other = next((frame for frame in others if starts(frame.file)), next(iter(others), None))
     return f"{module(other.file)}:{other.line} {other.function}" if other else "?"
 
 

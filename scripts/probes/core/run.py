@@ -16,7 +16,7 @@ BLIND = "the application sets a task factory of its own, so its tasks are not se
 
 GIVE = {
     (401, 403): "give a --header 'Authorization: ...', or headers by --setup",
-    (404, 410): "make what it asks for in --setup, and name it in the path as {{name}}",
+    (404, 410): "is there such a path? what it asks for is made in --setup, and named {{name}}",
     (405, 501): "give another method",
     (409,): "give {{uuid}} where a value must not come twice",
     (400, 415, 422): "give what it misses: --request 'METHOD PATH BODY'",
@@ -36,6 +36,7 @@ class Limits:
     settle: float = 1.0  # that tasks and connections have after a cancel
     ready: float = 5.0  # that an orchestrator waits for readiness, at most
     live: float = 1.0  # and for liveness
+    cuts: float = 40.0  # that all cancels of a request may take
 
 
 @dataclass
@@ -67,12 +68,15 @@ class Run:
     def failed(self) -> str:
         """Why nothing can be told of the request, or an empty string."""
         if self.answer.stuck:
-            return f"it did not end in {self.limits.request:.0f} s"
+            seconds, at = self.limits.request, self.answer.waits
+            return f"it did not end in {seconds:.0f} s: it waits at {at}"
         if self.answer.told < 400:
             return ""
         told = self.answer.told
         error = f" {self.answer.error!r}" if self.answer.error else ""
         give = next((f" ({text})" for statuses, text in GIVE.items() if told in statuses), "")
+        if len(self.traces) > 1:
+            give = f", after {len(self.traces) - 1} that went well: it cannot be repeated as it is"
         return f"it is answered {told}{give}: {self.answer.text[:300]}{error}"
 
     async def observe(self, times: int) -> None:

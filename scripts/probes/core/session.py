@@ -14,15 +14,21 @@ from . import application, asyncpg_hooks, database, network
 from .client import LATEST
 from .places import look_below
 from .requests import Request
+from .routes import guessed, readable
 from .run import Limits, Run
 from .tasks import task_factory
 from .trace import Trace
-from .verdict import CANNOT_TELL, Verdict
+from .verdict import CANNOT_TELL, FOUND, Verdict
 
 # The probes of a request in the order of their worth; each is a module beside this folder.
 OF_A_REQUEST = (
     "commit", "checkouts", "loop", "errors", "dials", "cancel", "statements", "inputs", "restart",
 )  # fmt: skip
+BREAKING = ("commit", "errors")  # what the application has to survive
+OF_A_SESSION = ("PendingRollbackError", "InvalidRequestError")
+SHARED = "sqlalchemy/sessions#session-shared-by-tasks"
+STAYS = "what failed once stays broken; the probes after it could tell nothing"
+SHUTDOWN = "fastapi/lifespan#a-shutdown-longer-than-its-grace-period"
 Setup = Callable[[Any, dict[str, Any]], Any]
 Progress = Callable[[str], None]
 
@@ -45,6 +51,7 @@ class Plan:
     any_database: bool = False
     limit: float = 60.0  # seconds for one probe of a request
     folder: Path = field(default_factory=Path)  # where the application's code is
+    guess: dict[str, str] | None = None  # ask the application for paths; the headers for them
     freeze: bool = True  # keep what is there at the start from the collector, which is then quick
 
 
@@ -52,7 +59,7 @@ async def examine(app: Any, plan: Plan, progress: Progress = lambda _: None) -> 
     """Start the application, send its requests, probe each, and stop the application.
 
     Raises MisuseError when the application wants what it may not have, ApplicationError when it
-    does not start or stop, RequestError for a placeholder without a value.
+    does not start or stop or the set-up fails, RequestError for a placeholder without a value.
     """
     loop = asyncio.get_running_loop()
     look_below(plan.folder)
@@ -91,33 +98,72 @@ class _Session:
         found: list[Verdict] = []
         runs: list[Run] = []
         last: list[tuple[Run, Trace, int]] = []  # and the status
-        async with application.running(self.app) as state:
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(self._hear(loop.get_exception_handler()))
-            await self._set_up(state)
-            self.seen.alone = 0
-            gc.collect()
-            if self.plan.freeze:
-                gc.freeze()
-            for request in self.plan.requests:
-                run = Run(self.app, state, request, self.plan.limits)
-                found += await self._probed(run)
-                if not run.failed:
-                    runs.append(run)
-            found += await self._health(state)
-            if "tasks" in self.plan.wanted:
-                for run in runs:
-                    trace = Trace()
-                    last.append((run, trace, (await run.send(trace)).told))
+        try:
+            async with application.running(self.app) as state:
+                await self._prepare(state)
+                for request in self.plan.requests:
+                    run = Run(self.app, state, request, self.plan.limits)
+                    found += await self._probed(run)
+                    if not run.failed:
+                        runs.append(run)
+                found += await self._health(state)
+                if "tasks" in self.plan.wanted:
+                    for run in runs:
+                        trace = Trace()
+                        last.append((run, trace, (await run.send(trace)).told))
+                self.progress("the application stops")
+        except application.ApplicationError as error:
+            if not found:
+                raise
+            says, _, words = str(error).partition(": ")
+            late = words.startswith("no answer in")
+            trap = SHUTDOWN if late else ""
+            found.append(Verdict("lifespan", FOUND, says, words.splitlines()[-5:], trap))
         found += [_named(tasks.judge(*each), each[0].request) for each in last]
         return found
+
+    async def _prepare(self, state: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._hear(loop.get_exception_handler()))
+        self._guess()
+        await self._set_up(state)
+        self.seen.alone = 0
+        gc.collect()
+        if self.plan.freeze:
+            gc.freeze()
+
+    def _guess(self) -> None:
+        """Take from the application's own routes what was not named.
+
+        Not before it has started: FastAPI keeps what its schema is made of, and what startup adds
+        to the routes would come too late.
+        """
+        plan = self.plan
+        if plan.guess is None:
+            return
+        paths, headers = guessed(self.app), plan.guess
+        if plan.ready is None and paths.ready:
+            plan.ready = Request("GET", paths.ready, "", dict(headers))
+        if plan.live is None and paths.live:
+            plan.live = Request("GET", paths.live, "", dict(headers))
+        if not plan.requests:
+            plan.requests += [
+                Request("GET", path, "", dict(headers)) for path in readable(self.app)
+            ]
+        if not (plan.requests or plan.ready or plan.live):
+            text = "no --request, and no GET route without parameters to send instead"
+            raise MisuseError(text)
 
     async def _set_up(self, state: dict[str, Any]) -> None:
         if self.plan.setup is None:
             return
-        values = self.plan.setup(self.app, state)
-        values = dict((await values if asyncio.iscoroutine(values) else values) or {})
-        headers = {name.lower(): value for name, value in values.pop("headers", {}).items()}
+        try:
+            values = self.plan.setup(self.app, state)
+            values = dict((await values if asyncio.iscoroutine(values) else values) or {})
+            headers = {name.lower(): value for name, value in values.pop("headers", {}).items()}
+        except Exception as error:
+            text = f"--setup failed:\n{application.last_words(error)}"
+            raise application.ApplicationError(text) from error
         for request in [*self.plan.requests, self.plan.ready, self.plan.live]:
             if request is not None:
                 request.values = values
@@ -135,6 +181,15 @@ class _Session:
                 self.progress(f"{run.request.label}: {name}")
                 look = importlib.import_module(f"...{name}", __name__).look
                 found += await self._within_limit(name, look(run))
+            if name in BREAKING and name in self.plan.wanted:
+                answer = await run.again(Trace())
+                if answer.stuck or answer.told >= 500:
+                    told = "nothing" if answer.stuck else f"{answer.told} {answer.error!r}"
+                    says = f"after it the request as it is is answered {told}"
+                    kind = FOUND if name == "commit" else CANNOT_TELL  # a breaker may be open
+                    shared = type(answer.error).__name__ in OF_A_SESSION
+                    found.append(Verdict(name, kind, says[:300], [STAYS], SHARED if shared else ""))
+                    break
         return [_named(each, run.request) for each in found]
 
     async def _health(self, state: dict[str, Any]) -> list[Verdict]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator
 from typing import Any, Protocol
 
-from .places import here, is_user, place, starts
+from .places import here, is_user, place, starts, task_id
 from .trace import CURRENT, Started
 
 
@@ -59,7 +59,9 @@ def task_factory(
     frames = here()
     starter = next((frame.file for frame in frames if starts(frame.file)), "")
     label = f"{name}, started at {place(frames)}"
-    trace.started[id(task)] = Started(label, frames, is_user(starter))
-    if is_user(starter):
+    users, parent = is_user(starter), trace.started.get(task_id())
+    apart = users or (parent is not None and parent.apart)
+    trace.started[id(task)] = Started(label, frames, users, apart)
+    if users:
         trace.tasks[task] = label
     return task

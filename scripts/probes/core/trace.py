@@ -34,6 +34,7 @@ class Hold:
     task: int
     open: bool = True  # whether it is inside a transaction
     pooled: bool = True  # not of a NullPool, which keeps no connection
+    pool: int = 0  # what tells its pool apart
     idle: float | None = None  # since when nothing runs on it
     wrote: bool = False
     gaps: list[Gap] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Started:
     label: str
     frames: list[Frame]
     users: bool  # the user's code started it, not a library on its own account
+    apart: bool  # it, or a task that it stems from
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Read:
     sql: str
     parameters: str
     place: str
+    task: int = 0  # by what ran it
+    part: int = 0  # after so many parts of the answer
 
 
 @dataclass(eq=False)
@@ -75,6 +79,7 @@ class Trace:
     """One request. The first fields say what shall go wrong; the others fill while it runs."""
 
     fail_commit: int = 0  # the number of the COMMIT to refuse
+    fail_on: bool = False  # and each COMMIT after it
     fail: str = ""  # "error" or "silence": what each statement and each connect does
     cancel_at: int = 0  # cancel the request at this suspension
     leave_at: int = 0  # the client leaves at this one
@@ -88,9 +93,12 @@ class Trace:
     suspensions: int = 0
     statements: int = 0
     connects: int = 0
+    opened: list[str] = field(default_factory=list)  # where, one for each of these connects
+    opening: int = 0  # of these, connections that are being opened
     rows: int = 0  # of the longest result
     reads: list[Read] = field(default_factory=list)
     commits: list[tuple[str, str]] = field(default_factory=list)  # (place, when), of what wrote
+    apart: list[str] = field(default_factory=list)  # COMMITs in tasks that outlive the response
     undone: list[str] = field(default_factory=list)  # where what was written was rolled back
     failed: int = 0  # statements that raised
     holds: list[Hold] = field(default_factory=list)
@@ -100,6 +108,8 @@ class Trace:
     collected: list[str] = field(default_factory=list)  # taken back by the garbage collector
     blocking: Counter[str] = field(default_factory=Counter)
     dials: Counter[str] = field(default_factory=Counter)  # connections opened, by peer and place
+    undialled: set[str] = field(default_factory=set)  # where one could not be opened
+    databases: set[str] = field(default_factory=set)  # those dials that a database's driver made
     tasks: "WeakKeyDictionary[asyncio.Task[Any], str]" = field(default_factory=WeakKeyDictionary)
     started: dict[int, Started] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)  # what tasks of the user's raised unseen
@@ -114,21 +124,27 @@ class Trace:
         """A connection leaves its pool."""
         hold.rest(open=hold.open)
         mine = (hold.task, id(self.main))
-        self.nested += [(each.taken, hold.taken) for each in self.out if each.task in mine]
+        others = [each for each in self.out if each.task in mine and each.pool == hold.pool]
+        self.nested += [(each.taken, hold.taken) for each in others]
         self.holds.append(hold)
         self.out.append(hold)
 
     def commits_at(self, place: str, frames: list[Frame]) -> bool:
         """A transaction that wrote is about to be committed; returns whether to refuse that."""
+        self.undone.clear()  # it was repeated
+        started = self.started.get(task_id())
+        if self.began and started is not None and started.apart:
+            self.apart.append(place)
+            return False
         task = any(frame.file.endswith("starlette/background.py") for frame in frames)
         late = "in a background task" if task else "after the response began"
         self.commits.append((place, late if self.began else ""))
-        self.undone.clear()  # it was repeated
-        return len(self.commits) == self.fail_commit
+        number = len(self.commits)
+        return number == self.fail_commit or (self.fail_on and number > self.fail_commit)
 
     def note_read(self, sql: str, parameters: object, place: str) -> None:
         """A SELECT was answered."""
-        self.reads.append(Read(sql, repr(parameters), place))
+        self.reads.append(Read(sql, repr(parameters), place, task_id(), self.chunks))
 
     def where(self, frames: list[Frame]) -> tuple[str, list[Frame]]:
         """The user's place among frames, or in those that started the running task.
@@ -137,7 +153,7 @@ class Trace:
         """
         if not any(is_user(frame.file) for frame in frames):
             started = self.started.get(task_id())
-            if started is not None:
+            if started is not None and any(is_user(frame.file) for frame in started.frames):
                 frames = started.frames
         return place(frames), frames
 
@@ -163,6 +179,11 @@ class Trace:
         return holds, place(reversed(frames)) + inner, time.perf_counter()
 
     def resumes(self, holds: list[Hold], awaiting: str, since: float) -> None:
-        """The wait is over: it counts to the gaps of the connections held meanwhile."""
+        """The wait is over: it counts to the gaps of the connections held meanwhile.
+
+        Another task may have used one of them meanwhile: its present gap began after that.
+        """
+        now = time.perf_counter()
         for hold in holds:
-            hold.waits.append((time.perf_counter() - since, awaiting))
+            if hold.idle is not None:
+                hold.waits.append((now - max(since, hold.idle), awaiting))
