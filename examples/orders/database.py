@@ -125,6 +125,13 @@ def build_engine(settings: Settings, pool_size: int) -> AsyncEngine:
     return engine
 
 
+def for_one_select(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool, without BEGIN and ROLLBACK around what is one SELECT."""
+    if engine.dialect.name == "sqlite":
+        return engine  # its driver awaits the setting, and a cancel there loses the connection
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 async def create_tables() -> None:
     engine = build_engine(load_settings(), 1)
     async with engine.begin() as connection:

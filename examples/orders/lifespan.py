@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from orders.database import build_engine
+from orders.database import build_engine, for_one_select
 from orders.settings import load_settings
 
 LIMIT = 5  # seconds that a close may take
@@ -96,8 +96,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[State, None]:
         stack.push_async_callback(settle)
         readiness.drain_on_sigterm(settings.drain_seconds)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
-        # The same pool, for what is one SELECT: without BEGIN and ROLLBACK around it.
-        reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        reads = async_sessionmaker(for_one_select(engine))
         yield {"sessions": sessions, "reads": reads, "http": http, "readiness": readiness}
 
 
