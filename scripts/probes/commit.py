@@ -1,7 +1,7 @@
 """The COMMIT of the request fails: is the client told so?"""
 
 from .core.client import Answer
-from .core.run import Run
+from .core.run import Run, settled
 from .core.trace import Trace
 from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
 
@@ -18,6 +18,7 @@ PROMISES = {"POST", "PUT", "PATCH", "DELETE"}
 
 async def look(run: Run) -> list[Verdict]:
     """Refuse each COMMIT of a plain run in turn, and read what the client is told."""
+    await settled(run.trace, (), run.limits.settle)  # what it started may commit yet
     if all(trace.undone for trace in run.traces) and run.request.method in PROMISES:
         return [_undone(run)]
     if not run.trace.commits:

@@ -124,7 +124,8 @@ def test_a_commit_in_a_task_that_outlives_the_response_cannot_be_told_of(sqlite)
         await telling(sessions, sku)
         jobs.add(asyncio.create_task(finish(sessions, sku)))
 
-    verdicts = probed(ordering(sqlite, accept), ORDER, wanted="commit")
+    app, patient = ordering(sqlite, accept), Limits(settle=10)
+    verdicts = probed(app, ORDER, wanted="commit", limits=patient)
 
     assert judged(verdicts, "commit") == {"ok", "cannot-tell"}, told(verdicts, "commit")
     assert "finish runs after the response" in told(verdicts, "commit")
