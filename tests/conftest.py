@@ -1,6 +1,7 @@
 """Fixtures for every test: one PostgreSQL server a run, one database a worker, empty a test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -14,6 +15,9 @@ server = ExitStack()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Under xdist the controller starts the server, and the workers inherit its address."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As a background job runs us; what we start would inherit that, and be deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     parallel = getattr(config.option, "numprocesses", None)
     if parallel and not hasattr(config, "workerinput"):
         os.environ[SHARED] = server.enter_context(postgres_server()).url
