@@ -3,36 +3,14 @@
 import asyncio
 import functools
 import gc
-import importlib
-import importlib.util
 import os
-import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from tests.harness import ROOT
+from tests.observers.shipped import script, shipped
 
-
-def _load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("probe", ROOT / "scripts" / "probe.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    writes = sys.dont_write_bytecode
-    spec.loader.exec_module(module)
-    sys.dont_write_bytecode = writes  # which the script turns off for the process it runs in
-    return module
-
-
-script = _load_script()
-command = script._package()
 EVERY = set(script.IN_PROCESS) - {"restart"}  # which spoils the connections of what comes after
-
-
-def shipped(name: str) -> ModuleType:
-    """A module below scripts/probes, by its dotted name, as the script itself loads it."""
-    return importlib.import_module(f"{command.__name__.partition('.')[0]}.{name}")
 
 
 places, session, verdict = (shipped(f"core.{name}") for name in ("places", "session", "verdict"))

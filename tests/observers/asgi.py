@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 
 running = shipped("core.application").running  # the lifespan around a block, as a server runs it
 Message = MutableMapping[str, Any]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 
 Steps = shipped("core.tasks").Steps
 

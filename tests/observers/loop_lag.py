@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 
 stalls = shipped("core.loop").stalls
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.harness.probing import command, script, shipped
+from tests.observers.shipped import command, script, shipped
 
 POST = '--request=POST /orders {"a": 1}'
 BARE = """

@@ -104,7 +104,8 @@ def test_a_body_that_is_no_json_and_a_form_of_a_wrong_type_are_tried() -> None:
 )
 def test_each_place_of_a_request_is_made_wrong(asked, wrong) -> None:
     """Nested fields, forms, queries and ids."""
-    from tests.harness.probing import read_request, shipped
+    from tests.harness.probing import read_request
+    from tests.observers.shipped import shipped
 
     request = read_request(asked, {})
 
@@ -164,6 +165,6 @@ def test_an_answer_tells_what_no_exception_does() -> None:
 )
 def test_a_name_tells_what_is_secret(name, secret) -> None:
     """An author is echoed by every default FastAPI application, and is no credential."""
-    from tests.harness.probing import shipped
+    from tests.observers.shipped import shipped
 
     assert bool(shipped("inputs").SECRET.search(name)) is secret

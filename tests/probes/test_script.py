@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 from tests.probes.command import ANSWERS, PLAIN, SCRIPT, probe, sent
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.probing import script
+from tests.observers.shipped import script
 from tests.probes.command import ANSWERS, PLAIN, SCRIPT, probe, sent
 
 

@@ -12,7 +12,8 @@ from fastapi import FastAPI, Request
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import IntegrityError, PendingRollbackError
 
-from tests.harness.probing import judged, probed, shipped, told, traps
+from tests.harness.probing import judged, probed, told, traps
+from tests.observers.shipped import shipped
 from tests.probes.shop import LIST, ORDER, WRITE, nothing, shop, skus
 
 application = shipped("core.application")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.harness import ROOT, correct, incorrect
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 from tests.probes.stopping import BARE, POST, looked, said, stopped, traps, uvicorn
 from tests.servers.orders import EXAMPLES
 from tests.servers.uvicorn import source_of

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import ROOT
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 
 DEAF = """
 import fcntl, os, signal, subprocess

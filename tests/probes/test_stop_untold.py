@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.harness.probing import command, shipped
+from tests.observers.shipped import command, shipped
 from tests.probes.stopping import BARE, said, stopped
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.probing import shipped
+from tests.observers.shipped import shipped
 
 wire = shipped("core.wire")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
