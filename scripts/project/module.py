@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCOPES = (*FUNCTIONS, ast.Lambda, ast.ClassDef)
-LEAVES = (ast.Name, ast.Constant)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _IDLE = {"ctx", "op", "ops", "kind", "type_comment"}
 _FIELDS = {
@@ -41,10 +40,6 @@ class Module:
         self.tree = tree
         self._held: dict[bytes, bool] = {}
         self._scopes: dict[ast.AST, dict[str, list[ast.AST]]] = {}
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return self.source.decode("utf-8", "replace").splitlines()
 
     @cached_property
     def nodes(self) -> dict[type[ast.AST], list[ast.AST]]:
