@@ -34,7 +34,7 @@ def generated(
     parts = {
         "index": index(rules),
         "rules": rule_table(rules),
-        "numbers": numbers(rules, entries),
+        "numbers": f"{numbers(rules, entries)}\n{tools(root)}",
     }
     texts: dict[Path, str] = {}
     marks = {REVIEW: found_in_code(root), PROBE: seen(root)}
@@ -114,6 +114,14 @@ def numbers(rules: dict[str, Page], entries: list[Entry]) -> str:
         f"{len(rules)} rules hold {pairs} pairs: each incorrect half is seen to fail and each"
         f" correct half to hold, by the same observation.\n{claims} traps and version notes are"
         f" confirmed by a test that names them; each of {len(entries)} error texts was produced."
+    )
+
+
+def tools(root: Path) -> str:
+    """How much of it the tools see in a project."""
+    return (
+        f"`review.py` finds {len(found_in_code(root))} of the traps and pairs in code,"
+        f" `probe.py` sees {len(seen(root))} of them when the application runs."
     )
 
 
