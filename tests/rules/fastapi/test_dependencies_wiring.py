@@ -141,7 +141,7 @@ async def an_orm_object_without_a_return_type_is_sent_whole():
 @confirms(RULE, "settings-at-import")
 @pytest.mark.parametrize("kind", ["coroutine", "generator"])
 async def a_cached_provider_serves_one_request(kind):
-    """What the cache keeps of `async def`, or of `yield`, is spent after its first use."""
+    """What the cache keeps of `async def`, or of `yield`, is spent after one use at most."""
 
     @lru_cache
     async def coroutine() -> str:
@@ -158,9 +158,10 @@ async def a_cached_provider_serves_one_request(kind):
     async def read(found: Annotated[str, Depends(provider)]) -> str:
         return found
 
-    first, second = [await request(app) for _ in range(2)]
+    first, second = [(await request(app)).status for _ in range(2)]
 
-    assert (first.json(), second.status) == ("settings", 500)
+    assert first in (200, 500)  # before FastAPI looked under the cache, not even the first
+    assert second == 500
 
 
 @confirms(RULE, "settings-at-import")

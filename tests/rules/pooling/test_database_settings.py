@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.harness import confirms
 from tests.observers.blocked import blocked, holding
-from tests.observers.connections import backends, falls_to
+from tests.observers.connections import falls_to
 from tests.servers.postgres import Database
 
 RULE = "pooling/database"
@@ -91,7 +91,7 @@ async def overflow_is_closed_on_return(postgres):
                 await two.execute(SELECT)
 
             assert await falls_to(stay, postgres.url)
-            assert len(await backends(postgres.url)) == stay
+            assert not await falls_to(stay - 1, postgres.url, limit=0.2)
 
 
 @confirms(RULE, "which-timeout")
