@@ -72,8 +72,10 @@ MUTANTS = [
         "lint for no pair", RULE, "lint: {retry-loops", "lint: {no-such-pair", "lint names no pair"
     ),
     Mutant("pair without proof", RULE, "## Count attempts", "## Count more", "has no proof"),
-    Mutant("trap without test", RULE, "**A closed circle.**", "**An open one.**", "has no test"),
-    Mutant("trap without a lead", RULE, "**A closed circle.**", "A circle.", "without a bold lead"),
+    Mutant("trap without test", RULE, "**A closed circle.‡**", "**An open one.**", "has no test"),
+    Mutant(
+        "trap without a lead", RULE, "**A closed circle.‡**", "A circle.", "without a bold lead"
+    ),
     Mutant("text never produced", ERRORS, "## cannot", "## you cannot", "produced by no test"),
     Mutant("text not as seen", ERRORS, "## cannot", "## you cannot", "does not occur in Seen"),
     Mutant("field missing", ERRORS, "- *Do*: Open it first.\n", "", "write Seen, Cause, Do, Rule"),
