@@ -85,13 +85,13 @@ def test_the_refused_transaction_stores_nothing(postgres_shop) -> None:
 async def held(request: Request) -> None:
     async with request.state.pool.acquire() as connection:
         await connection.fetch(SELECT)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
 
 
 async def held_in_a_transaction(request: Request) -> None:
     async with request.state.pool.acquire() as connection, connection.transaction():
         await connection.fetch(SELECT)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
 
 
 async def nested(request: Request) -> None:

@@ -27,7 +27,7 @@ def listing(store, work):
 
 
 async def ask_a_service() -> None:
-    await asyncio.sleep(0.004)
+    await asyncio.sleep(0.04)
 
 
 async def slow_inside(request):
@@ -110,7 +110,7 @@ def test_the_line_that_awaits_is_named(sqlite) -> None:
 def test_a_folder_of_the_users_named_like_a_library_is_the_users(sqlite) -> None:
     """What is awaited in `app/sqlalchemy/calls.py` is no wait for the database."""
     path = ROOT / "app" / "sqlalchemy" / "calls.py"
-    source = "import asyncio\nasync def call():\n    await asyncio.sleep(0.004)\n"
+    source = "import asyncio\nasync def call():\n    await asyncio.sleep(0.04)\n"
     calls: dict = {}
     exec(compile(source, path, "exec"), calls)  # noqa: S102
 

@@ -18,7 +18,7 @@ def library():
     source = """async def work(request):
     async with request.state.sessions() as session:
         await session.scalars(READ)
-        await sleep(0.004)
+        await sleep(0.04)
     return Response()"""
     calls: dict = {"READ": READ, "Response": Response, "sleep": asyncio.sleep}
     exec(compile(source, "/venv/site-packages/accounts/users.py", "exec"), calls)  # noqa: S102

@@ -166,7 +166,7 @@ class Trace:
             self.main.cancel()
         if self.suspensions == self.leave_at:
             self.gone.set()
-        mine = task_id()
+        since, mine = time.perf_counter(), task_id()
         holds = [hold for hold in self.out if hold.idle is not None and hold.task == mine]
         if not holds:
             return [], "", 0.0
@@ -176,7 +176,7 @@ class Trace:
         inner = (
             f" (in {module(frames[-1].file)})" if frames and not is_user(frames[-1].file) else ""
         )
-        return holds, place(reversed(frames)) + inner, time.perf_counter()
+        return holds, place(reversed(frames)) + inner, since
 
     def resumes(self, holds: list[Hold], awaiting: str, since: float) -> None:
         """The wait is over: it counts to the gaps of the connections held meanwhile.
