@@ -63,7 +63,7 @@ def shop(app: FastAPI, engine: AsyncEngine) -> FastAPI:
 async def the_handler_does_not_see_the_error_in_a_group(postgres):
     """One level up it is an ExceptionGroup, a 500; split, it is the 503 again."""
     half = correct(RULE, "answer-503-when-full")
-    async with engine_of(postgres.asyncpg, pool_timeout=0.05) as engine:
+    async with engine_of(postgres.asyncpg, pool_timeout=0.3) as engine:
         app = shop(half.app, engine)
         served = await request(app, "/plain")
         async with engine.connect():
