@@ -135,7 +135,7 @@ def mails(half, store):
     """A mail is sent after the response; the shutdown drains."""
 
     async def mail() -> None:
-        for _ in range(40):
+        for _ in range(120):
             await asyncio.sleep(0.005)
 
     @asynccontextmanager
