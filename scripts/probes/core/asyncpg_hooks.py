@@ -81,13 +81,8 @@ class _Hooks:
             self.seen.connects += 1
             trace = CURRENT.get()
             if trace is not None:
-                trace.connects += 1
-                trace.opened.append(trace.where(here())[0])
-                trace.opening += 1
-                try:
+                with trace.opens(trace.where(here())[0]):
                     await self._fail(trace, "CannotConnectNowError")
-                finally:
-                    trace.opening -= 1
             return await original(addr=addr, **options)
 
         return connect

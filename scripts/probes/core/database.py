@@ -85,13 +85,8 @@ class _Listener:
         self.seen.connects += 1
         trace = CURRENT.get()
         if trace is not None:
-            trace.connects += 1
-            trace.opened.append(trace.where(here())[0])
-            trace.opening += 1
-            try:
+            with trace.opens(trace.where(here())[0]):
                 _fail(trace, dialect, _limit_of_connect(dialect, options))
-            finally:
-                trace.opening -= 1
 
     def executes(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         trace = CURRENT.get()

@@ -5,6 +5,8 @@ import contextvars
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -141,6 +143,17 @@ class Trace:
         self.commits.append((place, late if self.began else ""))
         number = len(self.commits)
         return number == self.fail_commit or (self.fail_on and number > self.fail_commit)
+
+    @contextmanager
+    def opens(self, place: str) -> Iterator[None]:
+        """A connection to the database is being opened, at a place of the user's."""
+        self.connects += 1
+        self.opened.append(place)
+        self.opening += 1
+        try:
+            yield
+        finally:
+            self.opening -= 1
 
     def note_read(self, sql: str, parameters: object, place: str) -> None:
         """A SELECT was answered."""
