@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from checks.run import Found
+from checks import Found
 from explanation import traps
 from project.files import VERSION, Unread
 

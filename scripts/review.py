@@ -31,7 +31,8 @@ if str(SCRIPTS) not in sys.path:  # started by its console script, not by its pa
 
 import reports  # noqa: E402
 from changes import ChangesError, changed  # noqa: E402
-from checks.run import Found, Result, review  # noqa: E402
+from checks import Found  # noqa: E402
+from checks.run import Result, review  # noqa: E402
 from explanation import TrapError, explanation  # noqa: E402
 from project.files import PathError, project_files, python_files, shown  # noqa: E402
 

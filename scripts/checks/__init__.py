@@ -27,6 +27,20 @@ class Report:
     hint: bool = False
 
 
+@dataclass(frozen=True, order=True)
+class Found:
+    """What a check found, at a place a person can go to; lines and columns count from 1."""
+
+    path: str
+    line: int
+    column: int
+    trap: str
+    message: str
+    instead: str
+    hint: bool = False
+    end: int = 0  # last line of the expression
+
+
 Function = Callable[[Module], Iterator[Report]]
 
 

@@ -6,12 +6,10 @@ import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 from project.module import Module
 
-if TYPE_CHECKING:
-    from checks.run import Found
+from checks import Found
 
 COMMENT = re.compile(r"#\s*python-backend:\s*ignore\s*(?:\[([^\]]*)\])?\s*(.*)")
 FORM = "# python-backend: ignore[slug] why this is right here"
@@ -50,7 +48,7 @@ def ignores(module: Module) -> Iterator[Ignore]:
         return  # the file parsed, so what is left holds no code
 
 
-def apply(module: Module, found: "list[Found]", traps: set[str]) -> "list[Found]":
+def apply(module: Module, found: list[Found], traps: set[str]) -> list[Found]:
     """Drop what is ignored with a reason; add what is wrong with ignore comments."""
     kept = list(found)
     for each in ignores(module):
@@ -80,9 +78,7 @@ def _fault(each: Ignore, named: list[str], hit: bool, traps: set[str]) -> tuple[
     return None
 
 
-def _complaint(module: Module, each: Ignore, slug: str, message: str, instead: str) -> "Found":
-    from checks.run import Found
-
+def _complaint(module: Module, each: Ignore, slug: str, message: str, instead: str) -> Found:
     return Found(
         module.path, each.line, each.column, f"review#{slug}", message, instead, end=each.line
     )

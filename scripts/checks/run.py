@@ -12,24 +12,10 @@ from project.files import Unread, no_collector
 from project.module import Module
 from project.project import SPEAKS, Fact, Project, facts
 
-from checks import CHECKS, Check, Report, load
+from checks import CHECKS, Check, Found, Report, load
 from checks.ignores import apply
 
 MANY = 400  # files, from which on further processes are worth their start
-
-
-@dataclass(frozen=True, order=True)
-class Found:
-    """What a check found, at a place a person can go to; lines and columns count from 1."""
-
-    path: str
-    line: int
-    column: int
-    trap: str
-    message: str
-    instead: str
-    hint: bool = False
-    end: int = 0  # last line of the expression
 
 
 @dataclass

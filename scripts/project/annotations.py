@@ -109,7 +109,11 @@ class Annotations(Names):
         provider = node.args[0] if node.args else words.get("dependency")
         scope = words.get("scope")
         value = scope.value if isinstance(scope, ast.Constant) else ("?" if scope else None)
-        return Injection(node, module, self.name(module, provider), value)
+        return Injection(node, module, self.provider(module, provider), value)
+
+    def provider(self, module: Module, node: ast.expr | None) -> str | None:
+        """The name of what `Depends` is given."""
+        return self.name(module, node)
 
     def _metadata(self, module: Module, node: ast.expr | None, depth: int = 0) -> Injection | None:
         if node is None or depth > DEEP:

@@ -189,7 +189,11 @@ def own(scope: ast.AST) -> Iterator[ast.AST]:
 
     A nested function or class is yielded itself, and its decorators and defaults are walked.
     """
-    stack = scope.body[::-1] if isinstance(scope.body, list) else [scope.body]
+    yield from _below(scope.body[::-1] if isinstance(scope.body, list) else [scope.body])
+
+
+def _below(stack: list[ast.AST]) -> Iterator[ast.AST]:
+    """The nodes of a stack, the last first, each followed by what stands below it."""
     while stack:
         node = stack.pop()
         yield node
@@ -213,8 +217,7 @@ def inside(node: ast.AST, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
         value = node.__dict__.get(name)
         for child in value if value.__class__ is list else (value,):
             if isinstance(child, ast.AST):
-                holder = ast.Expression(body=[child])
-                for each in own(holder):
+                for each in _below([child]):
                     if not kinds or isinstance(each, kinds):
                         yield each
 

@@ -177,10 +177,7 @@ class Names:
         )
 
     def _relative(self, module: Module, level: int, base: str, name: str) -> str | None:
-        folder = PurePosixPath(module.path).parents[
-            min(level, len(PurePosixPath(module.path).parents)) - 1
-        ]
-        place = folder.joinpath(*base.split(".")) if base else folder
+        place = _place(module, level, base)
         file = self._file(place)
         if file and file != module.path:  # else it is a package that imports its own module
             return self._from(file, name)
@@ -212,10 +209,7 @@ class Names:
 
     def _imported_star(self, module: Module, statement: ast.ImportFrom, name: str) -> str | None:
         if statement.level:
-            place = PurePosixPath(module.path).parents[
-                min(statement.level, len(PurePosixPath(module.path).parents)) - 1
-            ]
-            file = self._file(place.joinpath(*(statement.module or "").split(".")))
+            file = self._file(_place(module, statement.level, statement.module or ""))
         else:
             file = self.find(statement.module or "", module.path)
         other = self.module(file) if file else None
@@ -256,6 +250,12 @@ class Names:
             if name in self.files:
                 return name
         return None
+
+
+def _place(module: Module, level: int, base: str) -> PurePosixPath:
+    """Where a relative import looks: so many folders up, then down the dotted base."""
+    folders = PurePosixPath(module.path).parents
+    return folders[min(level, len(folders)) - 1].joinpath(*base.split("."))
 
 
 def _iterates(comprehension: ast.AST, identifier: str) -> bool:

@@ -2,11 +2,10 @@
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from project.annotations import DEEP, FACTORY, SESSION, Annotations, Injection, is_none
+from project.annotations import DEEP, FACTORY, SESSION, Annotations, is_none
 from project.module import FUNCTIONS, Module, arguments, class_of, function_of, inside
 
 ENGINE = "sqlalchemy.ext.asyncio.AsyncEngine"
@@ -44,21 +43,17 @@ class Values(Annotations):
         # itself, and a row of such lines would ask exponentially often.
         self._known: dict[tuple[object, str], str | None] = {}
 
-    def depends(self, module: Module, node: ast.AST | None) -> Injection | None:
-        """Read a `Depends(...)`; methods and objects that are called go by their definition."""
-        found = super().depends(module, node)
-        if found is None or self.definition(found.provider):
-            return found
-        words = {each.arg: each.value for each in found.call.keywords}
-        provider = found.call.args[0] if found.call.args else words.get("dependency")
-        method = None
-        if isinstance(provider, ast.Attribute):
-            owner = self.value(module, provider.value)
-            method = self.method(owner, provider.attr) if owner else None
-        elif provider is not None:
-            kind = self.value(module, provider)
-            method = self.method(kind, "__call__") if kind else None
-        return replace(found, provider=self.named(*method)) if method else found
+    def provider(self, module: Module, node: ast.expr | None) -> str | None:
+        """The name of what `Depends` is given; methods and objects go by their definition."""
+        name = super().provider(module, node)
+        if node is None or self.definition(name):
+            return name
+        if isinstance(node, ast.Attribute):
+            owner, called = self.value(module, node.value), node.attr
+        else:
+            owner, called = self.value(module, node), "__call__"
+        method = self.method(owner, called) if owner else None
+        return self.named(*method) if method else name
 
     def value(self, module: Module, node: ast.AST | None, depth: int = 0) -> str | None:
         """The class of an expression's value, or None when it cannot be told."""
@@ -168,10 +163,7 @@ class Values(Annotations):
         if self.value(module, call.func, depth + 1) == FACTORY:
             return SESSION
         owner = self._owner(module, call, depth)
-        if owner is None:
-            found = self._function(module, call, None, depth)
-            return self.annotated(found[0], found[1].returns) if found else None
-        method = METHODS.get((owner, call.func.attr))
+        method = METHODS.get((owner or "", getattr(call.func, "attr", "")))
         if method:
             return method
         found = self._function(module, call, owner, depth)

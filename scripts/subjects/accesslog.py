@@ -3,8 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from project.module import parents
-
+from subjects.handlers import up_to
 from subjects.middlewares import Entry
 
 LOGS = {"debug", "info", "warning", "error", "exception", "log"}
@@ -13,7 +12,7 @@ LOGS = {"debug", "info", "warning", "error", "exception", "log"}
 def unguarded_log(entry: Entry) -> ast.Call | None:
     """The first line about a response that is not written when `call_next` raises."""
     awaited = _next(entry.function)
-    if awaited is None or any(isinstance(each, ast.Try) for each in _around(awaited, entry)):
+    if awaited is None or any(isinstance(each, ast.Try) for each in up_to(awaited, entry.function)):
         return None
     return next(_logs(entry.function, awaited), None)
 
@@ -27,13 +26,6 @@ def _next(function: ast.AST) -> ast.Await | None:
         and getattr(each.value.func, "id", "") == "call_next"
     ]
     return calls[0] if len(calls) == 1 else None
-
-
-def _around(node: ast.AST, entry: Entry) -> Iterator[ast.AST]:
-    for each in parents(node):
-        if each is entry.function:
-            return
-        yield each
 
 
 def _logs(function: ast.AST, awaited: ast.Await) -> Iterator[ast.Call]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from project.module import COMPREHENSIONS, FUNCTIONS, Module, function_of, own, parents
 from project.values import TASK
 
+from subjects.handlers import up_to
 from subjects.sessions import is_session, text
 
 STARTERS = {"create_task", "start_soon", "ensure_future"}
@@ -222,8 +223,8 @@ def _started(module: Module) -> Iterator[tuple[ast.Call, set[str]]]:
         block = next((above for above in parents(call) if _opens(above, group)), None)
         if block is None:
             continue
-        again = any(isinstance(above, COMPREHENSIONS) for above in _between(call, block))
-        loop = next((above for above in _between(call, block) if isinstance(above, LOOPS)), None)
+        again = any(isinstance(above, COMPREHENSIONS) for above in up_to(call, block))
+        loop = next((above for above in up_to(call, block) if isinstance(above, LOOPS)), None)
         looped = {each for each in here if loop and not _bound_in(module, loop, each)}
         others = groups.setdefault((block, group), [])
         seen = {each for other, held in others if not _either(other, call) for each in held}
@@ -244,13 +245,6 @@ def _either(one: ast.AST, other: ast.AST) -> bool:
             return True
         below = above
     return False
-
-
-def _between(node: ast.AST, outer: ast.AST) -> Iterator[ast.AST]:
-    for above in parents(node):
-        if above is outer:
-            return
-        yield above
 
 
 def _opens(node: ast.AST, name: str) -> bool:

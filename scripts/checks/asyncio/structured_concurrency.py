@@ -16,6 +16,7 @@ from subjects.blocking import (
 )
 from subjects.endpoints import endpoints
 from subjects.environments import upgrades_on_a_loop
+from subjects.handlers import up_to
 from subjects.limiters import (
     EXECUTORS,
     LIMITERS,
@@ -184,11 +185,8 @@ def blocking_calls_on_the_loop(module: Module) -> Iterator[Report]:
 
 
 def _in_loop(node: ast.AST) -> bool:
-    function = function_of(node)
-    while (node := node.parent) is not function:
-        if isinstance(node, ast.For | ast.AsyncFor | ast.While):
-            return True
-    return False
+    loops = (ast.For, ast.AsyncFor, ast.While)
+    return any(isinstance(each, loops) for each in up_to(node, function_of(node)))
 
 
 def _starts(module: Module, call: ast.Call) -> str | None:

@@ -114,13 +114,8 @@ def unread_responses(module: Module) -> Iterator[Report]:
         yield Report(
             call,
             f"`{name}` {how}: it keeps its connection",
-            f"async with {_request(call)} as {name}:",
+            f"async with {_short(call)} as {name}:",
         )
-
-
-def _request(call: ast.Call) -> str:
-    text = ast.unparse(call)
-    return text if len(text) <= 70 else f"{ast.unparse(call.func)}(...)"
 
 
 @check("aiohttp", "httpx")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from checks import Report, check
 from project.module import FUNCTIONS, Module, arguments
 from project.values import SESSION
+from subjects.answers import types
 from subjects.engines import unbounded_engines
 from subjects.occasions import is_endpoint
 from subjects.sqltexts import texts
@@ -184,7 +185,7 @@ def failed_connects(module: Module) -> Iterator[Report]:
         if not caught or not caught <= DATABASE:
             continue
         handler = next(iter(handlers))
-        names = [ast.unparse(each) for each in _types(handler)]
+        names = [ast.unparse(each) for each in types(handler)]
         named = f" as {handler.name}" if handler.name else ""
         yield Report(
             handler,
@@ -207,13 +208,8 @@ def _tried(node: ast.AST) -> ast.Try | None:
     return found[0] if awaited and len(found) == 1 else None
 
 
-def _types(handler: ast.ExceptHandler) -> list[ast.expr]:
-    kind = handler.type
-    return kind.elts if isinstance(kind, ast.Tuple) else [kind] if kind is not None else []
-
-
 def _handled(module: Module, tried: ast.Try) -> dict[ast.ExceptHandler, set[str | None]]:
     return {
-        handler: {module.name(each) for each in _types(handler)} or {"builtins.BaseException"}
+        handler: {module.name(each) for each in types(handler)} or {"builtins.BaseException"}
         for handler in tried.handlers
     }
