@@ -54,5 +54,8 @@ def test_a_request_that_shutdown_cuts_is_undone_and_unlocked(postgres):
 
     assert "unlocked" in log
     assert postgres.execute("SELECT count(*) FROM stock") == [(0,)]
-    theirs = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orders'"
+    theirs = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'orders'"
+    )
     assert postgres.execute(theirs) == [(0,)]

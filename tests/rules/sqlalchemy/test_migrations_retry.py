@@ -104,7 +104,8 @@ async def test_the_transaction_in_the_way_is_named(postgres):
     look = (
         "SELECT blocking.pid, blocking.state FROM pg_stat_activity AS waiting"
         " JOIN pg_stat_activity AS blocking ON blocking.pid = ANY(pg_blocking_pids(waiting.pid))"
-        " WHERE waiting.query LIKE 'ALTER TABLE orders%'"
+        " WHERE waiting.datname = current_database()"
+        " AND waiting.query LIKE 'ALTER TABLE orders%'"
     )
     found = []
 
@@ -133,7 +134,10 @@ async def a_transaction_that_stays_makes_the_migration_fail_in_the_end(postgres)
 @confirms(RULE, "other-advisory-locks")
 async def a_replica_waits_for_its_turn_without_limit(postgres):
     """It asks more often than it would try, and goes on when the other's connection has ended."""
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try%'"
+    asked = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'SELECT pg_try%'"
+    )
     async with (
         holding(postgres.url, "COMMIT; SELECT pg_advisory_lock(72)") as other,
         upgrading(project(postgres, run=settled(pause=0.01, tries=2)), postgres) as migration,
@@ -151,7 +155,10 @@ async def a_replica_waits_for_its_turn_without_limit(postgres):
 async def the_turn_is_kept_in_the_pause(postgres):
     """No other replica tries while one waits to try again, so more of them block nobody longer."""
     postgres.execute(ORDERS)
-    pausing = "SELECT count(*) FROM pg_stat_activity WHERE query = 'ROLLBACK;'"
+    pausing = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query = 'ROLLBACK;'"
+    )
     held = (
         "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database"
         " WHERE locktype = 'advisory' AND objid = 72 AND datname = current_database()"
