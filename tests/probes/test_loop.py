@@ -14,7 +14,7 @@ from tests.probes.shop import READ, shop
 
 
 def hashing() -> None:
-    hashlib.pbkdf2_hmac("sha256", b"pa55", b"salt", 250_000)
+    hashlib.pbkdf2_hmac("sha256", b"pa55", b"salt", 750_000)
 
 
 def resolving() -> None:

@@ -13,12 +13,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.harness import confirms, correct, incorrect
 from tests.observers.blocked import held_up, holding
+from tests.observers.locks import WAITS
 from tests.observers.waiting import until
 from tests.rules.sqlalchemy.alembic_project import nothing, project, settled, upgrade, upgrading
 from tests.rules.sqlalchemy.driving import driven
 
 RULE = "sqlalchemy/migrations"
 ORDERS = "CREATE TABLE orders (id serial PRIMARY KEY, sku text, total int)"
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 FAIL = "DO $$ BEGIN RAISE EXCEPTION 'once' USING ERRCODE = '{}'; END $$"
 
 
@@ -101,23 +103,17 @@ async def writers_pass_for_most_of_the_time_with_the_settings_of_the_page(postgr
 async def test_the_transaction_in_the_way_is_named(postgres):
     """pg_blocking_pids of the waiting migration is the pid of the reader, who is idle."""
     postgres.execute(ORDERS)
-    look = (
-        "SELECT blocking.pid, blocking.state FROM pg_stat_activity AS waiting"
-        " JOIN pg_stat_activity AS blocking ON blocking.pid = ANY(pg_blocking_pids(waiting.pid))"
-        " WHERE waiting.datname = current_database()"
-        " AND waiting.query LIKE 'ALTER TABLE orders%'"
-    )
     found = []
 
     async with (
         holding(postgres.url, "SELECT * FROM orders") as reader,
         upgrading(project(postgres, add_note), postgres) as migration,
     ):
-        await until(lambda: bool(found.extend(postgres.execute(look)) or found))
+        await until(lambda: bool(found.extend(postgres.execute(WAITS.text)) or found))
         await reader.execute("ROLLBACK")
         await migration
 
-        assert set(found) == {(reader.get_server_pid(), "idle in transaction")}
+        assert {row[2:4] for row in found} == {(reader.get_server_pid(), "idle in transaction")}
 
 
 @confirms(RULE, "steps-that-cannot-run-twice")
@@ -134,10 +130,7 @@ async def a_transaction_that_stays_makes_the_migration_fail_in_the_end(postgres)
 @confirms(RULE, "other-advisory-locks")
 async def a_replica_waits_for_its_turn_without_limit(postgres):
     """It asks more often than it would try, and goes on when the other's connection has ended."""
-    asked = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND query LIKE 'SELECT pg_try%'"
-    )
+    asked = f"{SESSIONS} AND query LIKE 'SELECT pg_try%'"
     async with (
         holding(postgres.url, "COMMIT; SELECT pg_advisory_lock(72)") as other,
         upgrading(project(postgres, run=settled(pause=0.01, tries=2)), postgres) as migration,
@@ -155,10 +148,7 @@ async def a_replica_waits_for_its_turn_without_limit(postgres):
 async def the_turn_is_kept_in_the_pause(postgres):
     """No other replica tries while one waits to try again, so more of them block nobody longer."""
     postgres.execute(ORDERS)
-    pausing = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND query = 'ROLLBACK;'"
-    )
+    pausing = f"{SESSIONS} AND query = 'ROLLBACK;'"
     held = (
         "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database"
         " WHERE locktype = 'advisory' AND objid = 72 AND datname = current_database()"
