@@ -100,7 +100,8 @@ async def a_man_in_the_middle_reads_the_token(half, ca, tmp_path, monkeypatch):
         except aiohttp.ClientConnectorCertificateError:
             pass
 
-        return [seen.headers["authorization"] for seen in theirs.requests] == ["Bearer secret"]
+        read = [seen.headers["authorization"] for seen in theirs.requests]
+        return read == ["Bearer secret"]
 
 
 async def stream():

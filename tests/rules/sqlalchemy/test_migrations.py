@@ -44,7 +44,8 @@ async def a_successful_upgrade_stores_nothing(half, postgres, caplog):
     await upgrade(project(postgres, lambda: op.execute("CREATE TABLE orders ()"), run=half.run))
     assert "Running upgrade" in caplog.text
 
-    return postgres.execute("SELECT to_regclass('orders')") == [(None,)]
+    table = postgres.execute("SELECT to_regclass('orders')::text")
+    return table == [(None,)]
 
 
 @proves(RULE, "short-locks")
@@ -115,4 +116,5 @@ async def a_rolled_back_import_stays(half, postgres):
         await half.load(session, [("c", 3)])
         await session.rollback()
 
-    return ("c",) in postgres.execute("SELECT sku FROM items")
+    stored = postgres.execute("SELECT sku FROM items")
+    return ("c",) in stored

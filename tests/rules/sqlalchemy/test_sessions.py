@@ -83,7 +83,8 @@ async def a_value_set_by_an_update_cannot_be_read_afterwards(half, postgres):
             await session.commit()
             try:
                 edited = note.edited
-            except MissingGreenlet:
+            except MissingGreenlet as error:
+                edited = error
                 return True
             assert edited > created
             return False
