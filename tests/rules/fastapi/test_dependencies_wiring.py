@@ -1,8 +1,10 @@
 """Confirmations of the traps of fastapi/dependencies in types, errors, settings and overrides."""
 
 import gc
+import statistics
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -119,6 +121,20 @@ class AccountOut(BaseModel):
     id: int
 
 
+class LineOut(BaseModel):
+    """A line of an order, as clients see it."""
+
+    sku: str
+    quantity: int
+
+
+class OrderOut(BaseModel):
+    """An order, as clients see it."""
+
+    id: int
+    lines: list[LineOut]
+
+
 @confirms(RULE, "no-return-type")
 async def an_orm_object_without_a_return_type_is_sent_whole():
     """Every column goes out without a return type, and only the declared ones with it."""
@@ -136,6 +152,30 @@ async def an_orm_object_without_a_return_type_is_sent_whole():
 
     assert (await request(app, "/bare")).json() == row
     assert (await request(app, "/typed")).json() == {"id": 1}
+
+
+@confirms(RULE, "no-return-type")
+async def a_return_type_encodes_faster_than_none():
+    """The same answer, rounds of each in turn: the median round without one takes longer."""
+    app = FastAPI()
+    answer = {"id": 1, "lines": [{"sku": "nut", "quantity": 3}] * 3}
+
+    @app.get("/bare")
+    async def bare():
+        return answer
+
+    @app.get("/typed")
+    async def typed() -> OrderOut:
+        return answer
+
+    took = {"/bare": [], "/typed": []}
+    for path in list(took) * 15:
+        before = time.process_time()
+        for _ in range(20):
+            assert (await request(app, path)).json() == answer
+        took[path].append(time.process_time() - before)
+
+    assert statistics.median(took["/bare"]) > 1.05 * statistics.median(took["/typed"])
 
 
 @confirms(RULE, "settings-at-import")
