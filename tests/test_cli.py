@@ -1,5 +1,6 @@
 """The command line: data on stdout, messages on stderr, 0 / 1 / 2."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from rulebook.cli import main
+from tests.harness import ROOT
 from tests.mutants import copy_book
 
-COMMANDS = ["check", "build", "new", "ship", "install"]
+COMMANDS = ["check", "build", "new", "ship", "site", "install"]
 
 
 def rulebook(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +40,26 @@ def test_misuse_is_2(arguments: list[str]) -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "usage:" in done.stderr
+
+
+def test_an_old_python_is_told_which_it_needs() -> None:
+    """One line, before anything is imported that an old Python cannot read."""
+    start = ROOT / "src" / "rulebook"
+    code = (
+        "import runpy, sys; sys.version_info = (3, 8, 20, 'final', 0);"
+        f" runpy.run_path({str(start)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    said = "rulebook: this is Python 3.8; run it with Python 3.11 or newer\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_an_old_python_can_read_what_tells_it() -> None:
+    """The file that is run has no syntax newer than Python 3.8."""
+    text = (ROOT / "src" / "rulebook" / "__main__.py").read_text(encoding="utf-8")
+
+    assert ast.parse(text, feature_version=(3, 8)).body
 
 
 def test_check_of_nothing_is_found_not_raised(

@@ -47,9 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     new = command("new", "start a rule: its page and its test, both red")
     new.add_argument("rule", metavar="CATEGORY/NAME")
     new.set_defaults(run=_new)
-    ship = command("ship", "write what users get into a folder: DIR/skills/python-backend")
-    ship.add_argument("folder", type=Path, metavar="DIR", help="a folder that is new or empty")
+    ship = command("ship", "write the branch that users install from: DIR/skills and a few files")
+    folder = "new, empty, or shipped into before; its .git stays"
+    ship.add_argument("folder", type=Path, metavar="DIR", help=folder)
+    owner = "whose repository the texts name (default: the placeholder OWNER)"
+    ship.add_argument("--owner", default="OWNER", help=owner)
     ship.set_defaults(run=_ship)
+    site = command("site", "write the documentation site into a folder")
+    folder = "new, empty, or written by this command before"
+    site.add_argument("folder", type=Path, metavar="DIR", help=folder)
+    url = "https://OWNER.github.io/python-backend/"
+    site.add_argument("--url", default=url, help=f"where it will be read (default: {url})")
+    repository = "https://github.com/OWNER/python-backend"
+    source = f"where its source is (default: {repository})"
+    site.add_argument("--repository", default=repository, metavar="URL", help=source)
+    site.set_defaults(run=_site)
     install = command("install", "put the skill into a project, for each agent as a real copy")
     install.add_argument("project", type=Path, metavar="PROJECT")
     install.add_argument(
@@ -57,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=["agents", "claude"],
         help="agents: .agents/skills (Codex, Cursor, Gemini CLI, Copilot and others);"
         " claude: .claude/skills (Claude Code); default: both",
+    )
+    install.add_argument(
+        "--agents-md",
+        action="store_true",
+        help="also put a block of at most 1,000 bytes into PROJECT/AGENTS.md that sends agents to"
+        " the skill; each later install refreshes it, --uninstall removes it with the last copy",
     )
     install.add_argument("--uninstall", action="store_true", help="remove the skill instead")
     install.add_argument("--force", action="store_true", help="replace what is edited or not ours")
@@ -129,52 +147,94 @@ def _new(arguments: argparse.Namespace) -> int:
 
 
 def _ship(arguments: argparse.Namespace) -> int:
-    from rulebook.payload import NAME, PayloadError, payload, write
+    from rulebook.dist import OWNER, DistError, ship, tree
+    from rulebook.payload import PayloadError
+    from rulebook.versions import project_version
 
-    folder = arguments.folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        print(f"rulebook: {folder}: is not an empty folder; choose another", file=sys.stderr)
+    folder, root, owner = arguments.folder.resolve(), arguments.root.resolve(), arguments.owner
+    if not OWNER.fullmatch(owner):
+        print(f"rulebook: {owner!r}: is no owner's name; letters, digits, -", file=sys.stderr)
         return MISUSE
     try:
-        files = payload(arguments.root.resolve())
+        files = tree(root, project_version(root), owner)
+        ship(files, folder)
     except PayloadError as error:
         print(f"rulebook: {error}", file=sys.stderr)
         return FOUND
-    target = folder / "skills" / NAME
-    write(files, target)
-    print(target)
+    except DistError as error:
+        print(f"rulebook: {error}", file=sys.stderr)
+        return MISUSE
+    print(folder)
     print(f"{len(files)} files, {sum(map(len, files.values()))} bytes", file=sys.stderr)
     return FINE
 
 
+def _site(arguments: argparse.Namespace) -> int:
+    from rulebook.site.book import SiteError
+    from rulebook.site.build import UseError, build
+
+    folder = arguments.folder.resolve()
+    try:
+        count = build(arguments.root.resolve(), folder, arguments.url, arguments.repository)
+    except (SiteError, UseError) as error:
+        print(f"rulebook: {error}", file=sys.stderr)
+        return MISUSE if isinstance(error, UseError) else FOUND
+    print(folder)
+    print(f"{count} pages", file=sys.stderr)
+    return FINE
+
+
 def _install(arguments: argparse.Namespace) -> int:
-    from rulebook.install import FOLDERS, InstallError, install, targets, uninstall
+    from rulebook.agents_md import AgentsMdError, unread
+    from rulebook.install import FOLDERS, InstallError, clone, install, uninstall
     from rulebook.payload import PayloadError, payload
 
-    project = arguments.project.resolve()
+    project, force = arguments.project.resolve(), arguments.force
     if not project.is_dir():
         print(f"rulebook: {project}: is not a folder; name a project", file=sys.stderr)
         return MISUSE
-    paths = targets(project, [arguments.only] if arguments.only else list(FOLDERS))
+    home = None if arguments.uninstall else clone(project)
+    if home:
+        where = f"{project}: belongs to the skill's own repository, {home}"
+        print(f"rulebook: {where}; name the project that is to get it", file=sys.stderr)
+        return MISUSE
+    agents = [arguments.only] if arguments.only else list(FOLDERS)
     try:
         if arguments.uninstall:
-            outcomes, cost = uninstall(paths, force=arguments.force), {}
+            outcomes, cost = uninstall(project, agents, force=force), {}
         else:
-            files = payload(arguments.root.resolve())
-            outcomes, cost = install(files, paths, force=arguments.force), _cost(files)
-    except (InstallError, PayloadError) as error:
+            files, block = payload(arguments.root.resolve()), arguments.agents_md
+            outcomes = install(files, project, agents, agents_md=block, force=force)
+            cost = _cost(files)
+    except (AgentsMdError, InstallError, PayloadError) as error:
         print(f"rulebook: {error}", file=sys.stderr)
         return FOUND
     if arguments.json:
         done = [{"path": str(each.path), "action": each.action} for each in outcomes]
-        print(json.dumps({"folders": done, "tokens": cost}, indent=2))
+        print(json.dumps({"done": done, "tokens": cost}, indent=2))
         return FINE
     for each in outcomes:
         print(f"{each.action} {each.path}")
-    if cost:
-        text = "{always} in every session, {skill} when it is used, {rule} for each rule read"
-        print(f"Tokens it costs an agent, about: {text.format(**cost)}", file=sys.stderr)
+    if not arguments.uninstall:
+        for line in _advice(agents, cost, new=any(o.action != "unchanged" for o in outcomes)):
+            print(line, file=sys.stderr)
+        if arguments.agents_md and unread(project):
+            text = "Claude Code reads it in place of AGENTS.md; write the line @AGENTS.md into it"
+            print(f"{project / 'CLAUDE.md'}: {text}", file=sys.stderr)
     return FINE
+
+
+def _advice(agents: list[str], cost: dict[str, int], *, new: bool) -> list[str]:
+    """What the skill costs, what to do next, and how to see that an agent has it."""
+    costs = "{always} in every session, {skill} when it is used, {rule} for each rule read"
+    lines = [f"Tokens it costs an agent, about: {costs.format(**cost)}."]
+    if new:
+        claude = ["`/skills` in Claude Code"]
+        others = ["`codex debug prompt-input`", "`copilot skill list`", "`opencode debug skill`"]
+        ways = claude * ("claude" in agents) + others * ("agents" in agents)
+        lines.append("Next: commit what was installed, and begin a new session of your agent.")
+        lines.append(f"To see that it has the skill: {', '.join(ways)}.")
+    return lines
 
 
 def _cost(files: dict[str, bytes]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rulebook.agents_md import Change, changed, plan
 from rulebook.payload import NAME, write
 
 FOLDERS = {"agents": Path(".agents/skills"), "claude": Path(".claude/skills")}
@@ -20,10 +21,20 @@ class InstallError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done to one folder: installed, updated, unchanged, removed or absent."""
+    """What was done to a folder or a file: created, installed, updated, unchanged, removed, absent.
+
+    Every folder that was made or removed on the way has one of its own.
+    """
 
     path: Path
     action: str
+
+
+def clone(project: Path) -> Path | None:
+    """The repository of the skill itself that a folder is in, or is."""
+    folders = [project, *project.parents]
+    signs = "SKILL.md", "src/rulebook/install.py"
+    return next((each for each in folders if all((each / sign).is_file() for sign in signs)), None)
 
 
 def targets(project: Path, agents: list[str]) -> list[Path]:
@@ -35,41 +46,77 @@ def targets(project: Path, agents: list[str]) -> list[Path]:
     return list(paths.values())
 
 
-def install(files: dict[str, bytes], paths: list[Path], *, force: bool = False) -> list[Outcome]:
-    """Write the payload to each path as a real copy; raises InstallError before touching anything.
+def install(
+    files: dict[str, bytes],
+    project: Path,
+    agents: list[str],
+    *,
+    agents_md: bool = False,
+    force: bool = False,
+) -> list[Outcome]:
+    """Write the payload for each agent as a real copy, and with `agents_md` a block about it.
 
-    A folder of ours that nobody edited is replaced; any other is refused unless `force`. When
-    writing fails, everything is put back as it was and the OSError goes on.
+    A folder of ours that nobody edited is replaced; any other is refused unless `force`: it
+    raises InstallError or AgentsMdError before touching anything. When writing fails, everything
+    is put back as it was and the OSError goes on.
     """
+    made: dict[Path, Outcome] = {}
     outcomes = []
-    for path in paths:
+    for path in targets(project, agents):
         present = path.is_symlink() or path.exists()
         if present and not path.is_symlink() and _content(path) == files:
             outcomes.append(Outcome(path, "unchanged"))
             continue
         if present and not force:
             _refuse_foreign(path)
+        made |= {each: Outcome(each, "created") for each in reversed(_missing(path.parent))}
         outcomes.append(Outcome(path, "updated" if present else "installed"))
+    kept = [each.path for each in outcomes]
+    change = plan(project, _named(project, kept, []), wanted=agents_md, force=force)
     with ExitStack() as undo:
         for outcome in outcomes:
             if outcome.action != "unchanged":
                 undo.enter_context(_replaced(outcome.path, files))
-    return outcomes
+        if change:
+            undo.enter_context(changed(change))
+    return [*made.values(), *outcomes, *_told(change)]
 
 
-def uninstall(paths: list[Path], *, force: bool = False) -> list[Outcome]:
-    """Remove the skill from each path; raises InstallError before touching anything."""
+def uninstall(project: Path, agents: list[str], *, force: bool = False) -> list[Outcome]:
+    """Remove the skill for each agent, and the block in AGENTS.md with the last copy.
+
+    Raises InstallError or AgentsMdError before touching anything.
+    """
+    paths = targets(project, agents)
     present = [path for path in paths if path.is_symlink() or path.exists()]
     for path in present:
         if not force:
             _refuse_foreign(path)
+    change = plan(project, _named(project, [], paths), wanted=False, force=force)
     with ExitStack() as undo:
         for path in present:
             undo.enter_context(_replaced(path, {}))
-    for path in present:
-        _remove_empty(path.parent)
-        _remove_empty(path.parent.parent)
-    return [Outcome(path, "removed" if path in present else "absent") for path in paths]
+        if change:
+            undo.enter_context(changed(change))
+    outcomes = [Outcome(path, "removed" if path in present else "absent") for path in paths]
+    emptied = [each for path in present for each in (path.parent, path.parent.parent)]
+    outcomes += [Outcome(folder, "removed") for folder in emptied if _remove_empty(folder)]
+    return outcomes + _told(change)
+
+
+def _named(project: Path, kept: list[Path], gone: list[Path]) -> str | None:
+    """The folder that the block in AGENTS.md names: the first that holds the skill afterwards."""
+    left = [path.parent.resolve() for path in gone]
+    for parent in FOLDERS.values():
+        path = project / parent / NAME
+        holds = (path / "SKILL.md").is_file() and path.parent.resolve() not in left
+        if path in kept or holds:
+            return (parent / NAME).as_posix()
+    return None
+
+
+def _told(change: Change | None) -> list[Outcome]:
+    return [Outcome(change.path, change.action)] if change else []
 
 
 @contextmanager
@@ -102,14 +149,29 @@ def _replaced(path: Path, files: dict[str, bytes]) -> Iterator[None]:
 
 def _make_parents(folder: Path) -> list[Path]:
     """Create a folder; return the ones that were missing, deepest first."""
-    missing = [each for each in [folder, *folder.parents] if not each.exists()]
+    missing = _missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
-def _remove_empty(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
-        folder.rmdir()
+def _missing(folder: Path) -> list[Path]:
+    """Those of a folder and its parents that are not there, deepest first."""
+    missing = []
+    for each in [folder, *folder.parents]:
+        if each.is_dir():
+            break
+        if each.is_symlink() or each.exists():
+            raise InstallError(f"{each}: is not a folder; move it away")
+        missing.append(each)
+    return missing
+
+
+def _remove_empty(folder: Path) -> bool:
+    """Remove a folder if nothing is in it; say whether it was."""
+    if not folder.is_dir() or folder.is_symlink() or any(folder.iterdir()):
+        return False
+    folder.rmdir()
+    return True
 
 
 def _refuse_foreign(path: Path) -> None:
