@@ -57,7 +57,7 @@ def read(path: Path) -> Reading:
 
 def _folder(folder: Path) -> Reading:
     locks = [folder / name for name in LOCKS if (folder / name).is_file()]
-    locks += sorted(each for each in folder.glob("pylock.*.toml") if each.is_file())
+    locks += sorted(each for each in folder.glob("pylock.?*.toml") if each.is_file())
     lists = sorted(each for each in folder.glob("requirements*.txt") if each.is_file())
     main = [each for each in lists if each.name == "requirements.txt"]
     project = [each for each in [folder / "pyproject.toml"] if each.is_file()]

@@ -134,7 +134,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pool_budget.py",
         description="Size a database pool from rate and hold time, within the server's limit.",
         epilog="Exit status: 0 it fits, 1 it does not, 2 misuse.",
     )
