@@ -10,7 +10,7 @@ from tests.observers.asgi import Exchange
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".cache" / "evidence"
-LONGEST = 100  # characters of a value
+LONGEST = 400  # characters of a value
 MOST = 20  # members of a collection
 LARGEST = 1000  # from here on numbers are process ids, ports, times
 
@@ -45,7 +45,7 @@ def _plain(value: Any) -> bool:
 def _told(value: Any) -> str:
     if isinstance(value, Exchange):
         error = f", then {type(value.error).__name__}" if value.error else ""
-        return f"{value.status} {value.body.decode(errors='replace')}"[:LONGEST] + error
+        return f"{value.status} {value.body.decode(errors='replace')}".strip() + error
     if isinstance(value, BaseException):
         return type(value).__name__
     if isinstance(value, set | frozenset):

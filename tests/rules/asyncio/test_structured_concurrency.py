@@ -33,7 +33,7 @@ class Running:
 @proves("asyncio/structured-concurrency", "share-one-iterator-between-workers")
 async def the_source_is_read_far_ahead_of_the_work(half):
     """Items leave the source long before they are handled, or the loop is kept from others."""
-    read, ahead, handled, running = 0, 0, [], Running()
+    read, read_ahead, handled, running = 0, 0, [], Running()
 
     def items():
         nonlocal read
@@ -42,8 +42,8 @@ async def the_source_is_read_far_ahead_of_the_work(half):
             yield str(number)
 
     async def handle(item):
-        nonlocal ahead
-        ahead = max(ahead, read - len(handled))
+        nonlocal read_ahead
+        read_ahead = max(read_ahead, read - len(handled))
         with running:
             await turns(1 + len(item))
         handled.append(item)
@@ -52,23 +52,23 @@ async def the_source_is_read_far_ahead_of_the_work(half):
     assert sorted(handled, key=int) == [str(number) for number in range(200)]
     assert running.peak == 5
 
-    elsewhere, seen = 0, []
+    turns_elsewhere, seen = 0, []
 
     async def work_elsewhere():
-        nonlocal elsewhere
+        nonlocal turns_elsewhere
         while True:
-            elsewhere += 1
+            turns_elsewhere += 1
             await asyncio.sleep(0)
 
     async def find_in_cache(item):
-        seen.append(elsewhere)
+        seen.append(turns_elsewhere)
 
     neighbour = asyncio.create_task(work_elsewhere())
     await half.process(map(str, range(50)), find_in_cache, 5)
     neighbour.cancel()
     assert len(seen) == 50
 
-    return ahead > 5 or seen[0] == seen[-1]
+    return read_ahead > 5 or seen[0] == seen[-1]
 
 
 @proves("asyncio/structured-concurrency", "make-one-limiter-per-downstream")

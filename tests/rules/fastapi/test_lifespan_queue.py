@@ -68,7 +68,7 @@ def statuses(postgres) -> list[str]:
 @proves(PAGE, "queue-the-job-with-its-row")
 async def an_order_is_kept_and_its_receipt_is_lost(half, postgres):
     """The process stops once the response is out; a worker elsewhere has nothing to do."""
-    app, sent = FastAPI(), []
+    app, receipts = FastAPI(), []
 
     async def place(*, stopped: bool) -> None:
         def stop_after_the_body(message):
@@ -85,7 +85,7 @@ async def an_order_is_kept_and_its_receipt_is_lost(half, postgres):
         @jobs.task(name="receipt")
         async def receipt(order_id: int) -> None:
             await asyncio.sleep(0)
-            sent.append(order_id)
+            receipts.append(order_id)
 
         app.post("/orders")(half.order)
         state = {"sessions": sessions, "insert": insert, "receipt": Receipt(receipt)}
@@ -95,8 +95,8 @@ async def an_order_is_kept_and_its_receipt_is_lost(half, postgres):
         stored = postgres.execute("SELECT id FROM orders ORDER BY id")
 
     assert stored == [(1,), (2,)]
-    assert sent[:1] == [1]
-    return sent != [1, 2]
+    assert receipts[:1] == [1]
+    return receipts != [1, 2]
 
 
 async def raw_connection(session):

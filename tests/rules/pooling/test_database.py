@@ -126,7 +126,7 @@ async def the_next_request_is_still_that_tenant(half, postgres):
             assert list(await session.scalars(mine)) == ["a"]
 
         async with sessions.begin() as session:
-            seen = list(await session.scalars(mine))
-        return seen == ["a"]
+            rows_seen = list(await session.scalars(mine))
+        return rows_seen == ["a"]
     finally:
         await engine.dispose()

@@ -56,11 +56,13 @@ async def sessions_are_opened_per_request_and_bound_nothing(half):
             assert [await ask("/quick") for _ in range(5)] == ["ok"] * 5
             symptoms |= {"reconnects"} if upstream.connections == 5 else set()
 
-            before = upstream.connections
+            connections_for_five = upstream.connections
             burst = [asyncio.create_task(ask("/slow")) for _ in range(40)]
             assert await until(lambda: upstream.seen("/slow") >= 20)
             await until(lambda: upstream.seen("/slow") == 40, limit=0.5)
-            symptoms |= {"unlimited"} if upstream.connections - before == 40 else set()
+            symptoms |= (
+                {"unlimited"} if upstream.connections - connections_for_five == 40 else set()
+            )
             release.set()
             assert await asyncio.gather(*burst) == ["ok"] * 40
 

@@ -73,7 +73,7 @@ def asking(engine: AsyncEngine, queries: int = 5, sql: str = "SELECT pg_sleep(0.
 
 @proves(RULE, "size-from-rate-and-hold")
 async def most_requests_find_a_pool_of_this_size_full(half, postgres):
-    """Measured on an ample pool, sized by the half, and offered the same load again."""
+    """Under the load by which it was sized, most requests find the pool full."""
     rate, queries = 100, 5
     async with pool(postgres.asyncpg, 12) as (engine, seen):
         latencies = await offer(rate, 20, asking(engine, queries))
