@@ -18,21 +18,19 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 sys.dont_write_bytecode = True  # the skill's folder stays as it was installed
 
+import pasted  # noqa: E402
 from tracebacks import Entry, Match, Reader  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent.parent / "errors"
 FIELD = re.compile(r"- \*(\w+)\*: (.*)")
-COLOUR = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
-TYPESET = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "}
-CHUNK = 1 << 18  # bytes read at a time
 FEW_LINES = 200  # of a text in which nothing else was found
-FEW = 20_000  # lines; a text up to about this long is also searched for texts broken over lines
+FEW = 1 << 21  # characters; a text up to about this long is also searched for broken texts
 
 
 def read_entries(folder: Path = FOLDER) -> list[Entry]:
@@ -51,100 +49,67 @@ def read_entries(folder: Path = FOLDER) -> list[Entry]:
 
 def explain(stream: BinaryIO, reader: Reader) -> list[Match]:
     """Read a stream of bytes to its end; return what was found, the innermost causes first."""
-    needles = {fragment: _spellings(fragment) for fragment in reader.entries}
-    number, small = 0, ""
-    for chunk in _chunks(stream):
-        data = COLOUR.sub(b"", chunk)
-        for typeset, plain in TYPESET.items():
-            data = data.replace(typeset.encode(), plain.encode())
+    needles = {wording: _spellings(wording) for wording in reader.wordings}
+    number, size, small = 0, 0, ""
+    for data in pasted.chunks(stream):
         words = set(data.split())
         present = [
-            fragment
-            for fragment, spelt in needles.items()
+            wording
+            for wording, spelt in needles.items()
             if any(inner <= words and each in data for each, inner in spelt)
         ]
-        small = small + data.decode("utf-8", "replace") if number < FEW else ""
+        small = small + data.decode("utf-8", "replace") if size < FEW else ""
+        size += len(data)
         reader.last = data.rstrip().rpartition(b"\n")[2].decode("utf-8", "replace")
         if not (present or reader.inside or b"Traceback (" in data or b"\nE  " in data):
             number += data.count(b"\n")
             continue
         for line in data.removesuffix(b"\n").decode("utf-8", "replace").split("\n"):
             number += 1
-            record = _record(line)
-            if record is None:
-                reader.read(number, line.rstrip("\r"), present)
-                continue
-            reader.end()
-            for each in record:
+            lines, event = pasted.lines_of(line)
+            if event:
+                reader.end()
+            for each in lines:
                 reader.read(number, each, present)
-            reader.end()
+            if event:
+                reader.end()
     reader.end()
     if small:
-        _search_wrapped(reader, small)
-    if small and not reader.matches:
-        for place, line in enumerate(small.split("\n")[:FEW_LINES], 1):
-            for fragment in reader.alike(line):
-                reader.add(fragment, place)
-    order = sorted(reader.matches.values(), key=lambda each: each.lines[0])
-    return sorted(order, key=lambda each: (each.rank, -len(each.entry.fragment)))
+        _search_again(reader, small)
+    return sorted(reader.matches.values(), key=Match.place)
 
 
-def _spellings(fragment: str) -> list[tuple[bytes, set[bytes]]]:
+def _spellings(wording: str) -> list[tuple[bytes, set[bytes]]]:
     """A text as it stands in a plain log and in one of JSON lines, each with its inner words.
 
     Few chunks hold all of these words: looking them up in a set spares most of the searching.
     """
-    spelt = {fragment.encode(), json.dumps(fragment)[1:-1].encode()}
+    spelt = {wording.encode(), json.dumps(wording)[1:-1].encode()}
     return [(each, set(each.split()[1:-1])) for each in spelt]
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, many at a time; only a line longer than a chunk is cut."""
-    rest = b""
-    while data := stream.read(CHUNK):
-        lines, newline, rest = (rest + data).rpartition(b"\n")
-        if newline:
-            yield lines + newline
-        elif len(rest) > CHUNK:
-            yield rest
-            rest = b""
-    if rest:
-        yield rest
-
-
-def _record(line: str) -> list[str] | None:
-    """The lines inside the strings of a JSON record; None for any other line."""
-    if not line.startswith("{"):
-        return None
-    try:
-        return [part for text in _strings(json.loads(line)) for part in text.split("\n")]
-    except (ValueError, RecursionError):
-        return None
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _strings(each)
-
-
-def _search_wrapped(reader: Reader, text: str) -> None:
-    """Find texts that a terminal or a person broke over lines."""
-    joined = re.sub(r"\s*\n[\s|>]*", " ", text)
-    for fragment in reader.entries.keys() - reader.matches.keys() - reader.quoted:
-        if fragment in joined:
+def _search_again(reader: Reader, text: str) -> None:
+    """Find texts that were broken over lines; where nothing is found, what is alike or cut off."""
+    for line in pasted.unbroken(text):
+        for fragment in reader.hits(line, reader.wordings) - reader.matches.keys() - reader.quoted:
             start = fragment.split(" ")[0]
             reader.add(fragment, text.count("\n", 0, max(text.find(start), 0)) + 1)
+    if reader.matches:
+        return
+    lines = text.rstrip().split("\n")
+    for place, line in enumerate(lines[:FEW_LINES], 1):
+        for fragment in reader.alike(line):
+            reader.add(fragment, place)
+    if not reader.matches and (fragment := reader.begun(lines[-1])):
+        reader.add(fragment, len(lines))
 
 
 def worth_searching(text: str) -> str:
     """The words of an unexplained error that do not vary from run to run."""
     kind, _, message = text.rpartition(": ") if text.count(": ") == 1 else text.partition(": ")
     steady = re.sub(r"'[^']*'|\"[^\"]*\"|\S*\d\S*", "", message)
-    words = [kind.rpartition(".")[2], *re.findall(r"[A-Za-z_]{4,}", steady)]
-    return " ".join(words[:8])
+    kinds = [kind.rpartition(".")[2]] if re.fullmatch(r"[\w.]+", kind) else []
+    return " ".join([*kinds, *re.findall(r"\b[A-Za-z_]{4,}\b", steady)][:8])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,13 +137,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"nothing is known of: {text}", file=sys.stderr)
     if not matches:
         words = worth_searching((reader.unknown or [reader.last])[-1])
-        print(f"no known error text is in it; worth searching for: {words}", file=sys.stderr)
+        search = f"; worth searching for: {words}" if words else ""
+        print(f"no known error text is in it{search}", file=sys.stderr)
     return 0 if matches else 1
 
 
 def _opened(text: str | None, parser: argparse.ArgumentParser) -> BinaryIO:
     if text is None or text == "-":
-        if text is None and sys.stdin.isatty():
+        if sys.stdin is None or (text is None and sys.stdin.isatty()):
             parser.error("give a text, a file, or standard input")
         return sys.stdin.buffer
     path = Path(text)
@@ -216,7 +182,6 @@ def _shown(match: Match) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="explain.py",
         description="Explain the errors in a text, a traceback or a log: cause, cure, rule.",
         epilog="Exit status: 0 something was explained, 1 nothing was, 2 misuse.",
     )
@@ -229,6 +194,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # a console may lack a character
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave
     sys.exit(main())

@@ -5,18 +5,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pasted import START, shape
+
 SHOWN = 10  # line numbers, frames and unknown errors kept of each
 LINK = re.compile(r"\]\(\.\./(rules/[^)]+)\)")
 
-START = "Traceback (most recent call last):"
 CHAINED = re.compile(r"The above exception was the direct|During handling of the above exception")
 FRAME = re.compile(r'\s*File "([^"]+)", line (\d+)(?:, in (\S+))?|(\S+\.py):(\d+): (?:in (\S+))?')
 RAISED = re.compile(r"(?:[a-z_]\w*\.)*[A-Z]\w*[a-z]\w*(?:: .*|$)")
 MARGIN = re.compile(r"(\s*)(?:\| ?|\+[-+ ]*(?:[\d.]+ -*)?)")  # of a member of an exception group
 ORIGIN = re.compile(r"^(?:[\w.]+: )?(?:\([\w.]+\) )?(?:<class '[\w.]+'>: )?")  # classes, by version
-VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-ANYTHING = r"""(?:'[^']*'|"[^"]*"|\d+)"""
+ANYTHING = r"""(?:'[^']*'|"[^"]*"|\d+|\b[a-z_]\w*\.[a-z_]\w*\b)"""
+VARYING = re.compile(ANYTHING)
 LEAST = 18  # characters of a message that are the same in every run
+BEGUN = 20  # characters by which a text that is cut off is known
+WORDED = re.compile(r"\b(?:say|says|is) `([^`]{15,})`")  # by other versions
+WRAPPERS = {  # what only reports an error that another line names
+    "Application startup failed. Exiting.",
+    "Exception during reset or similar",
+    "Exception in ASGI application",
+    "Exception terminating connection",
+    "Future exception was never retrieved",
+    "Task exception was never retrieved",
+    "Worker failed to boot",
+    "error connecting in 'pool-",
+    "fastapi.exceptions.ResponseValidationError:",
+    "procrastinate.exceptions.ConnectorException",
+    "raised as a result of Query-invoked autoflush",
+    "unhandled errors in a TaskGroup",
+}
 LOGGED = re.compile(r"\d{4}-|\d\d:\d\d|\[\d|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|_{3,}|={3,}")
 FOREIGN = re.compile(r"site-packages|dist-packages|/lib/python3|^<|\\Lib\\")
 OUTSIDE = 1 << 20  # the rank of a text that stands in no traceback
@@ -33,16 +50,28 @@ class Entry:
     def rule(self) -> str:
         return ", ".join(LINK.findall(self.fields.get("Rule", ""))) or "none"
 
+    @property
+    def wordings(self) -> list[str]:
+        """What other versions say in place of the text."""
+        others = WORDED.findall(self.fields.get("Versions", ""))
+        return [max(other.split("\u2026"), key=len).strip() for other in others]
+
     @cached_property
     def skeleton(self) -> re.Pattern[str] | None:
         """The message with any name, of a text that is searched by its class: some print none."""
-        seen = self.fields.get("Seen", "").strip("` ").partition("\u2026")[0]
-        message = ORIGIN.sub("", seen.partition(" [SQL")[0]).strip()
-        fixed = VARYING.split(message)
-        by_class = 0 <= seen.find(self.fragment) < seen.find(message)
-        if not by_class or len(fixed) == 1 or sum(map(len, fixed)) < LEAST:
+        seen = self.fields.get("Seen", "").strip("` ")
+        messages = [
+            ORIGIN.sub("", part.strip().partition(" [SQL")[0]).strip()
+            for part in seen.split("\u2026")
+        ]
+        if not 0 <= seen.find(self.fragment) < seen.find(messages[0]):
             return None
-        return re.compile(ANYTHING.join(map(re.escape, fixed)))
+        steady = [
+            ANYTHING.join(map(re.escape, fixed))
+            for fixed in map(VARYING.split, messages)
+            if len(fixed) > 1 and sum(map(len, fixed)) >= LEAST
+        ]
+        return re.compile(f"(?<!of )(?:{'|'.join(steady)})") if steady else None
 
 
 @dataclass
@@ -54,6 +83,11 @@ class Match:
     count: int = 0
     lines: list[int] = field(default_factory=list)
     frames: list[str] = field(default_factory=list)
+
+    def place(self) -> tuple[int, bool, int, int]:
+        """Where it comes among others: inner before outer, earlier before later."""
+        fragment = self.entry.fragment
+        return self.rank, fragment in WRAPPERS, self.lines[0], -len(fragment)
 
 
 @dataclass
@@ -71,6 +105,11 @@ class Reader:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = {entry.fragment: entry for entry in entries}
+        self.wordings = {fragment: fragment for fragment in self.entries}
+        for fragment, entry in self.entries.items():
+            for wording in entry.wordings:
+                if not any(known in wording for known in self.entries):  # which has its own
+                    self.wordings[wording] = fragment
         self.matches: dict[str, Match] = {}
         self.unknown: list[str] = []
         self.last = ""
@@ -86,7 +125,7 @@ class Reader:
 
     def read(self, number: int, text: str, present: Iterable[str]) -> None:
         """Take one line; `present` are the texts that may be in it."""
-        hits = {fragment for fragment in present if fragment in text}
+        hits = self.hits(text, present)
         if START in text:
             self._start(text)
             return
@@ -118,6 +157,26 @@ class Reader:
             for fragment in hits:
                 self.add(fragment, number)
 
+    def hits(self, text: str, present: Iterable[str]) -> set[str]:
+        """The entries whose text a line holds; of two in one place the more specific one."""
+        found = sorted((wording for wording in present if wording in text), key=len)
+        kept = [
+            wording
+            for place, wording in enumerate(found)
+            if not any(_covers(longer, wording, text) for longer in found[place + 1 :])
+        ]
+        return {self.wordings[wording] for wording in kept}
+
+    def begun(self, text: str) -> str:
+        """The one entry whose text is begun at the end of a paste that was cut off."""
+        text = text.rstrip(".\u2026\"'` ")
+        fits = {
+            fragment
+            for wording, fragment in self.wordings.items()
+            if any(text.endswith(wording[:size]) for size in range(BEGUN, len(wording)))
+        }
+        return fits.pop() if len(fits) == 1 else ""
+
     def alike(self, text: str) -> set[str]:
         """The entries that a message fits but for its names and numbers."""
         known = ((name, entry.skeleton) for name, entry in self.entries.items())
@@ -134,7 +193,7 @@ class Reader:
     def _unprefixed(self, text: str) -> str:
         """Without what a log collector puts before each line: a name, a time."""
         size = len(self._prefix)
-        same = size and _shape(text[:size]) == _shape(self._prefix)
+        same = size and shape(text[:size]) == shape(self._prefix)
         return text[size:] if same else text
 
     def add(self, fragment: str, number: int, rank: int = OUTSIDE) -> Match:
@@ -160,5 +219,8 @@ class Reader:
         self._forget()
 
 
-def _shape(text: str) -> str:
-    return re.sub(r"\d", "0", text)
+def _covers(longer: str, wording: str, text: str) -> bool:
+    """Whether a text stands there only as part of a longer one, or as the class before it."""
+    if f"{wording}: {longer}" in text:
+        return True
+    return wording in longer and wording not in text.replace(longer, "")

@@ -1,6 +1,7 @@
 """Texts of event loops: none, a second one, one of another thread, one that has ended."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -69,6 +70,17 @@ async def a_running_loop_is_to_run(cured):
         assert (await asked(handler)).json() == "order"
     else:
         blocked()
+
+
+@produces("asyncio", "Cannot run the event loop while another loop is running")
+async def a_function_runs_a_loop_of_its_own(cured):
+    """A synchronous method of a client makes a loop for each call."""
+
+    def ask():
+        with contextlib.closing(asyncio.new_event_loop()) as loop:
+            return loop.run_until_complete(load())
+
+    assert await asyncio.to_thread(ask) if cured else ask()
 
 
 @produces("asyncio", "There is no current event loop in thread")

@@ -4,10 +4,11 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
+from typing import Annotated
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tests.errors.fastapi.served import ask
 from tests.harness.errors import produces
@@ -186,3 +187,32 @@ async def a_type_is_imported_for_the_type_checker(cured, monkeypatch):
     text = "\n".join(map(raised, (lambda: module.Item(price=1), module.app.openapi)))
     assert not cured or await ask(module.app, "/?amount=4.5") == '200 "9.0"'
     return text
+
+
+@produces("fastapi", "error parsing value for field")
+def a_list_is_separated_by_commas(cured, monkeypatch):
+    """A list is read as JSON; the cure splits it."""
+    monkeypatch.setenv("ORIGINS", "https://a.example,https://b.example")
+
+    class Settings(BaseSettings):
+        origins: Annotated[list[str], NoDecode] if cured else list[str]
+
+        @field_validator("origins", mode="before")
+        @classmethod
+        def split(cls, value: object) -> object:
+            return value.split(",") if isinstance(value, str) else value
+
+    assert Settings().origins == ["https://a.example", "https://b.example"]
+
+
+@produces("fastapi", "field required (type=value_error.missing", where="python<3.14")
+def a_setting_of_pydantic_1_is_missing(cured, monkeypatch):
+    """Nothing in the environment has its name; the cure sets it."""
+    from pydantic import v1  # it warns on Python 3.14
+
+    class Settings(v1.BaseSettings):
+        database_url: str
+
+    if cured:
+        monkeypatch.setenv("DATABASE_URL", "postgresql://db")
+    Settings()

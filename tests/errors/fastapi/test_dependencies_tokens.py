@@ -1,6 +1,8 @@
 """Texts of PyJWT: tokens of clients, keys of ours."""
 
 import asyncio
+import base64
+import json
 import secrets
 import subprocess
 import sys
@@ -27,6 +29,11 @@ from tests.servers.ports import free_port
 
 SPKI = PublicFormat.SubjectPublicKeyInfo
 KEY = secrets.token_urlsafe(32)
+PEM = (
+    ec.generate_private_key(ec.SECP256R1())
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
 
 
 def signed(*, key: str = KEY, **claims: object) -> str:
@@ -171,3 +178,21 @@ async def a_key_set_is_out_of_reach(cured):
         client = jwt.PyJWKClient(f"{url}/jwks.json", timeout=5)
         key = await asyncio.to_thread(client.get_signing_key_from_jwt, token)
         assert jwt.decode(token, key, algorithms=["ES256"])["sub"] == "7"
+
+
+@produces("fastapi", "Unable to load PEM file")
+def a_key_lost_its_line_breaks(cured):
+    """An env file holds the PEM in one line, its line breaks as backslash and n."""
+    given = PEM.replace("\n", r"\n")
+    jwt.encode({"sub": "7"}, given.replace(r"\n", "\n") if cured else given, "ES256")
+
+
+@produces("fastapi", "Algorithm not supported")
+def a_token_names_another_algorithm(cured):
+    """The header's `alg` is in the list that is allowed, and PyJWT does not have it."""
+    key = secrets.token_urlsafe(32)
+    token = jwt.encode({"sub": "7", "exp": time.time() + 60}, key, "HS256")
+    if not cured:
+        header = base64.urlsafe_b64encode(json.dumps({"alg": "HS265"}).encode()).decode()
+        token = ".".join([header.rstrip("="), *token.split(".")[1:]])
+    jwt.decode(token, key, algorithms=["HS256" if cured else "HS265"])

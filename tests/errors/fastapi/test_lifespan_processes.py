@@ -8,6 +8,7 @@ from contextlib import suppress
 import httpx2
 import pytest
 
+from tests.errors.fastapi.causes import texts
 from tests.harness.errors import produces
 from tests.servers.command import serving
 from tests.servers.uvicorn import uvicorn
@@ -17,6 +18,7 @@ LIMIT = 40  # seconds for each step
 SERVICE = """
 import asyncio
 import os
+import threading
 import time
 
 from fastapi import BackgroundTasks, FastAPI
@@ -37,6 +39,11 @@ async def block() -> None:
 @app.get("/wait")
 async def wait() -> None:
     await asyncio.to_thread(time.sleep, 5)
+
+
+@app.get("/thread")
+async def thread(daemon: bool) -> None:
+    threading.Thread(target=time.sleep, args=(60,), daemon=daemon).start()
 
 
 @app.get("/background")
@@ -80,7 +87,22 @@ async def gunicorn_has_no_worker_class(cured):
         return server.log()
 
 
-@produces("fastapi", "WORKER TIMEOUT", limit=50)
+@produces("fastapi", "WORKER TIMEOUT", limit=90)
+async def a_worker_does_not_report(cured):
+    """Its loop is blocked, or it has ended all but a thread."""
+    return await texts(cured, an_endpoint_blocks_the_worker, a_thread_outlives_its_worker)
+
+
+async def a_thread_outlives_its_worker(cured):
+    """A worker ends after its requests, and a thread of it goes on."""
+    async with serving(SERVICE, [*GUNICORN, *WORKER, "--max-requests", "1"]) as server:
+        await get(server, f"/thread?daemon={cured}")
+        assert await server.logged("Worker exiting", LIMIT)
+        await get(server, "/wait")  # of the next worker, which starts when this one is gone
+        assert cured or "WORKER TIMEOUT" in server.log()
+        return server.log()
+
+
 async def an_endpoint_blocks_the_worker(cured):
     """An endpoint blocks the loop, which tells gunicorn that it lives."""
     async with serving(SERVICE, GUNICORN + WORKER) as server:
@@ -99,6 +121,18 @@ async def a_worker_of_gunicorn_is_killed():
     async with serving(SERVICE, GUNICORN + WORKER) as server:
         await kill_a_worker(server)
         assert await server.logged("Perhaps", LIMIT)
+        return server.log()
+
+
+@produces("fastapi", "Worker failed to boot", limit=50)
+async def a_module_cannot_be_imported(cured):
+    """A setting is looked up at import, and it is not there."""
+    source = SERVICE if cured else SERVICE + "\nos.environ['NO_SUCH_SETTING']\n"
+    async with serving(source, GUNICORN + WORKER) as server:
+        if cured:
+            await get(server, "/pid")
+        else:
+            assert await server.logged("Reason:", LIMIT)
         return server.log()
 
 

@@ -91,7 +91,8 @@ assert asyncio.run(ask(app)) == "200 1"
 def python() -> Path:
     """The interpreter that has these packages beside what they extend."""
     pins = [f"{name}=={version(name)}" for name in ("fastapi", "starlette", "uvicorn")]
-    return environment("errors-fastapi", "3.11", [*PACKAGES, *pins])
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # each has its own, as they build at once
+    return environment(f"errors-fastapi{worker}", "3.11", [*PACKAGES, *pins])
 
 
 def printed(script: str, *arguments: object) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from h11 import LocalProtocolError
 
 from tests.errors.fastapi.served import served, speak
 from tests.harness.errors import produces
@@ -167,3 +168,20 @@ async def an_answer_grows_under_its_old_length(cured):
     """The header still tells how long the inner answer was."""
     answer = await answered(wrapping(cured=cured))
     assert not cured or answer.endswith('{"data": {"detail":"Not Found"}}')
+
+
+class Finish(Wrap):
+    """A middleware that ends an answer which broke off; cured, it lets the error out."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except LocalProtocolError:
+            await send(END)
+
+
+@produces("fastapi", "Can't send data when our state is ERROR")
+async def a_broken_answer_is_ended(cured):
+    """h11 refused a body that was too long, and takes nothing after that."""
+    answer = await answered(Finish(wrapping(cured=cured)), lifespan="off")
+    assert not cured or answer.endswith("}")

@@ -202,6 +202,22 @@ async def two_tasks_read_one_aiohttp_socket(sockets, cured):
         await asyncio.gather(read(), inbox.get(), inbox.get())
 
 
+@produces("fastapi", "is not WSMsgType.TEXT")
+async def a_close_is_read_as_json(sockets, cured):
+    """The server closes, and the client waits for JSON."""
+
+    async def endpoint(socket: WebSocket):
+        await socket.accept()
+        await socket.send_json({"id": 1})
+        await socket.close()
+
+    async with aiohttp_socket(sockets, endpoint) as client:
+        await client.receive_json()
+        if not cured:
+            await client.receive_json()
+        assert [message async for message in client] == []
+
+
 @produces("fastapi", "Cannot write to closing transport")
 async def a_closed_aiohttp_socket_is_written_to(sockets, cured):
     """The server has closed the socket, and the client sends."""

@@ -19,6 +19,11 @@ from tests.servers.cluster import cluster
 
 pytestmark = pytest.mark.slow  # it starts a server
 
+ACCESS = """
+host all postgres 127.0.0.1/32 trust
+host all app 127.0.0.1/32 scram-sha-256
+local all all peer
+"""
 KILLED = """
 import asyncio, os, sys
 import asyncpg
@@ -40,8 +45,12 @@ class Guarded:
         data = Path(database.execute("SHOW data_directory")[0][0])
         self.log = data / "collected.log"
 
-    def url(self, password="", scheme="postgresql"):
-        user = f"app:{password}" if password else "app"
+    @property
+    def port(self):
+        return urlsplit(self.database.url).port
+
+    def url(self, password="", scheme="postgresql", name="app"):
+        user = f"{name}:{password}" if password else name
         parts = urlsplit(self.database.url)
         return parts._replace(scheme=scheme, netloc=f"{user}@127.0.0.1:{parts.port}").geturl()
 
@@ -66,7 +75,10 @@ def guarded():
         database.execute("ALTER SYSTEM SET logging_collector = on")
         database.execute("ALTER SYSTEM SET log_directory = '.'")
         database.execute("ALTER SYSTEM SET log_filename = 'collected.log'")
-        server.demand_passwords()
+        database.execute("CREATE ROLE report LOGIN PASSWORD 'right'")
+        file = Path(database.execute("SHOW hba_file")[0][0])
+        file.write_text(ACCESS, encoding="utf-8")
+        server.restart()
         yield Guarded(database)
 
 
@@ -86,6 +98,22 @@ async def a_password_is_no_longer_right(guarded, cured):
         await ask(guarded.asyncpg(), connect_args={"password": mint})
     else:
         await ask(guarded.asyncpg("expired"))
+
+
+@produces("pooling", "no pg_hba.conf entry for host")
+async def a_role_may_not_come_from_there(guarded, cured):
+    """No line of pg_hba.conf lets this role in from this address."""
+    await ask(guarded.url("right", "postgresql+asyncpg", "app" if cured else "report"))
+
+
+@produces("pooling", "Peer authentication failed for user")
+async def a_socket_asks_who_runs_the_process(guarded, cured):
+    """Through the server's own socket the role has to bear the name of the system's user."""
+    folder = guarded.database.execute("SHOW unix_socket_directories")[0][0]
+    host = "127.0.0.1" if cured else folder
+    url = f"postgresql://app:right@/postgres?host={host}&port={guarded.port}"
+    connection = await asyncpg.connect(url)
+    await connection.close()
 
 
 @produces("pooling", "fe_sendauth: no password supplied")

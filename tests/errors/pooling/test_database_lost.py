@@ -40,7 +40,7 @@ async def a_backend_is_ended_during_a_statement(postgres_database):
         await slow
 
 
-@produces("pooling", "connection is closed")
+@produces("pooling", "InterfaceError) connection is closed", where="sqlalchemy>=2.1")
 async def a_pooled_connection_has_died(postgres_database, cured):
     """The server ended a connection that lay in the pool."""
     async with engine_of(postgres_database, pool_size=1) as engine:
@@ -128,12 +128,12 @@ async def psycopg_s_connection_is_used_after_its_end(postgres_database, cured):
 @produces("pooling", "canceling statement due to statement timeout")
 async def a_statement_takes_too_long(postgres_database, cured):
     """A statement takes longer than the connection's statement_timeout."""
-    settings = {"server_settings": {"statement_timeout": "20"}}
+    settings = {"server_settings": {"statement_timeout": "200"}}
     options = {"connect_args": settings}
     async with engine_of(postgres_database, **options) as engine, engine.begin() as connection:
         if cured:
             await connection.execute(text("SET LOCAL statement_timeout = '1min'"))
-        await connection.execute(select(func.pg_sleep(0.05 if cured else 30)))
+        await connection.execute(select(func.pg_sleep(0.25 if cured else 30)))
 
 
 @produces("pooling", "cannot execute INSERT in a read-only transaction")

@@ -73,6 +73,15 @@ async def autocommit_is_set_in_a_transaction(postgres_database, cured):
             await connection.set_autocommit(True)
 
 
+@produces("pooling", "Psycopg cannot use the 'ProactorEventLoop'")
+async def the_loop_is_the_one_of_windows(postgres_database, monkeypatch):
+    """psycopg looks at the platform and at the class of the loop, and this loop has that name."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    kind = type(asyncio.get_running_loop())
+    monkeypatch.setattr(asyncio, "ProactorEventLoop", kind, raising=False)
+    await psycopg.AsyncConnection.connect(postgres_database.url)
+
+
 @pytest.mark.slow  # it starts a Python
 @produces("pooling", "no pq wrapper available")
 def a_process_has_no_libpq():

@@ -31,6 +31,13 @@ async def libpq_s_parameter_is_in_the_url(postgres_database, cured):
     await ask(f"{postgres_database.asyncpg}?{parameter}")
 
 
+@produces("pooling", "Can't load plugin: sqlalchemy.dialects:postgres")
+async def a_provider_says_postgres(postgres_database, cured):
+    """The URL begins with `postgres`, as libpq takes it."""
+    name = "postgresql" if cured else "postgres"
+    await ask(postgres_database.asyncpg.replace("postgresql", name, 1))
+
+
 @produces("pooling", "Connect call failed")
 async def nobody_listens(postgres_database, cured):
     """The port is one where no server listens."""

@@ -68,7 +68,7 @@ async def a_body_ends_early(cured):
                     raise
 
 
-@produces("pooling", "PoolTimeout")
+@produces("pooling", "httpx2.PoolTimeout")
 async def the_pool_is_full(cured):
     """More calls are made at once than the pool has connections, and they take their time."""
     release, asked, limit = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(1)
@@ -99,7 +99,7 @@ async def the_pool_is_full(cured):
         assert await waiting == "ok"
 
 
-@produces("pooling", "ReadTimeout")
+@produces("pooling", "httpx2.ReadTimeout")
 async def the_answer_is_late(cured):
     """A server is slower than the client waits for a byte."""
     timeout = httpx2.Timeout(9, read=9 if cured else 0.01)
@@ -110,7 +110,7 @@ async def the_answer_is_late(cured):
         assert (await client.get(upstream.url)).text == "ok"
 
 
-@produces("pooling", "ConnectTimeout")
+@produces("pooling", "httpx2.ConnectTimeout")
 async def a_server_accepts_nothing():
     """A server's queue of connections is full, and it takes none from it."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:

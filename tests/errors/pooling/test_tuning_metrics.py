@@ -1,6 +1,7 @@
 """Texts of metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, multiprocess
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from tests.harness.errors import produces
 
@@ -39,3 +40,18 @@ def a_folder_of_metrics_is_missing(cured, tmp_path):
     if cured:
         folder.mkdir()
     multiprocess.MultiProcessCollector(CollectorRegistry(), path=str(folder))
+
+
+@produces("pooling", "Read beyond file size detected")
+def two_containers_write_into_one_folder(cured, tmp_path):
+    """Both have a process 1; the file bears its number, and each writes where it thinks the end."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    folders = (tmp_path / "one", tmp_path / ("two" if cured else "one"))
+    files = [MmapedDict(str(folder / "counter_1.db")) for folder in folders]
+    for place, path in ((0, 15 * "x"), (1, 20 * "x"), (0, 7 * "x")):
+        key = mmap_key("jr"[place], "jr"[place] + "_total", ["path"], [path], "h")
+        files[place].write_value(key, 1.0, 1.0)
+    for folder in folders:
+        collector = multiprocess.MultiProcessCollector(CollectorRegistry(), path=str(folder))
+        list(collector.collect())

@@ -1,6 +1,7 @@
 """Texts of a service whose database has changed, lacks something, or belongs to somebody else."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -105,7 +106,13 @@ def a_revision_reads_what_a_later_one_adds(postgres, tmp_path, cured):
     )
 
     def fill():
-        op.get_bind().execute(sa.select(users if cured else model))
+        bind, table = op.get_bind(), users if cured else model
+        try:
+            with bind.begin_nested():
+                bind.execute(sa.insert(table).values({table.columns.values()[-1]: 1}))
+        except sa.exc.ProgrammingError as error:
+            logging.getLogger("alembic").error("not filled: %s", error)
+        bind.execute(sa.select(table))
 
     project = Project(tmp_path, postgres)
     project.revision("1", create_users)

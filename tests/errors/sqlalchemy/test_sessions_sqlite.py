@@ -4,14 +4,17 @@ import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
+from typing import Annotated, Any
 
 import aiosqlite
-from sqlalchemy import ARRAY, JSON, DateTime, NullPool, String, literal, select
+from fastapi import Depends, FastAPI
+from sqlalchemy import ARRAY, JSON, DateTime, NullPool, String, literal, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.errors.sqlalchemy.shop import Base, Item
+from tests.errors.fastapi.served import ask
+from tests.errors.sqlalchemy.shop import Base, Item, Line, Order
 from tests.harness.errors import produces
 from tests.observers.waiting import turns
 
@@ -46,6 +49,49 @@ async def a_name_is_taken(cured):
         except IntegrityError as error:
             if not cured or error.orig.sqlite_errorname != "SQLITE_CONSTRAINT_UNIQUE":
                 raise
+
+
+@produces("sqlalchemy", "NOT NULL constraint failed")
+async def a_name_is_missing(cured):
+    """A column that has to have a value gets none."""
+    async with database() as engine, AsyncSession(engine) as session:
+        session.add(Item(name="apple" if cured else None))
+        await session.commit()
+
+
+@produces("sqlalchemy", "FOREIGN KEY constraint failed")
+async def a_parent_is_missing(cured):
+    """SQLite looks for parents where it was told to."""
+    async with database() as engine, AsyncSession(engine) as session:
+        await session.execute(text("PRAGMA foreign_keys = ON"))
+        if cured:
+            session.add(Order(id=7))
+            await session.flush()
+        session.add(Line(order_id=7))
+        await session.commit()
+
+
+@produces("sqlalchemy", "SQLite objects created in a thread")
+async def a_provider_connects_in_its_own_thread(cured):
+    """FastAPI runs a `def` provider in a thread, and the endpoint on the loop."""
+    app = FastAPI()
+
+    def connected():
+        with closing(sqlite3.connect(":memory:")) as connection:
+            yield connection
+
+    async def connected_on_the_loop():
+        async with aiosqlite.connect(":memory:") as connection:
+            yield connection
+
+    provider = connected_on_the_loop if cured else connected
+
+    @app.get("/")
+    async def read(connection: Annotated[Any, Depends(provider)]) -> int:
+        rows = connection.execute("SELECT 1")
+        return (await (await rows).fetchone() if cured else rows.fetchone())[0]
+
+    return await ask(app)
 
 
 @produces("sqlalchemy", "database is locked")
