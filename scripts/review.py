@@ -34,7 +34,7 @@ from changes import ChangesError, changed  # noqa: E402
 from checks import Found  # noqa: E402
 from checks.run import Result, review  # noqa: E402
 from explanation import TrapError, explanation  # noqa: E402
-from project.files import PathError, project_files, python_files, shown  # noqa: E402
+from project.files import PathError, project_folders, python_files, shown  # noqa: E402
 
 FINE, FOUND, MISUSE = 0, 1, 2
 
@@ -64,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     description, _, epilog = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        prog="review.py",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -88,10 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _reviewed(paths: list[Path], base: str | None) -> Result:
     lines = changed(base, Path()) if base is not None else None
-    wanted = python_files(paths)
+    wanted, folders = python_files(paths), project_folders(paths)
+    same = [path.resolve() for path in paths] == [path.resolve() for path in folders]
+    project = wanted if same else python_files(folders)
     if lines is not None:
         wanted = [path for path in wanted if path.resolve() in lines]
-    files = {shown(path): path for path in [*wanted, *project_files(paths)]}
+    files = {shown(path): path for path in [*wanted, *project]}
     result = review([shown(path) for path in wanted], files)
     if lines is not None:
         result.found = [each for each in result.found if _touched(each, files, lines)]

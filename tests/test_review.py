@@ -203,6 +203,25 @@ def test_a_file_is_read_with_its_project_around_it(tmp_path: Path) -> None:
     assert [each["trap"] for each in read(tmp_path, "app.py")["findings"]] == [SHIELD]
 
 
+@pytest.mark.parametrize(("wanted", "listings"), [(".", 1), ("app", 2)])
+def test_a_checkout_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, listings: int
+) -> None:
+    """What is asked for is not listed again where it is the whole project."""
+    checkout, log = tmp_path / "checkout", tmp_path / "log"
+    (checkout / "app").mkdir(parents=True)
+    (checkout / "app" / "main.py").write_text(BAD, encoding="utf-8")
+    git(checkout, "init", "-q")
+    counting = tmp_path / "git"
+    counting.write_text(f'#!/bin/sh\necho x >> {log}\nPATH={ENV["PATH"]} exec git "$@"\n')
+    counting.chmod(0o755)
+    monkeypatch.setitem(ENV, "PATH", f"{tmp_path}{os.pathsep}{ENV['PATH']}")
+
+    run(checkout, wanted)
+
+    assert len(log.read_text(encoding="utf-8").splitlines()) == listings
+
+
 def test_a_missing_path_is_misuse(tmp_path: Path) -> None:
     """A path that is not there is said, before anything is read."""
     done = run(tmp_path, "nowhere")

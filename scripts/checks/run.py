@@ -94,10 +94,10 @@ def _facts(project: Project, names: Iterable[str]) -> list[Fact]:
     found: list[Fact] = []
     for name in names:
         try:
-            speaks = SPEAKS.search(project.files[name].read_bytes())
+            source = project.files[name].read_bytes()
         except OSError:
             continue  # said when the file is checked
-        module = project.module(name) if speaks else None
+        module = project.module(name, source) if SPEAKS.search(source) else None
         if module is not None:
             found += facts(module)
     return sorted(set(found))

@@ -55,8 +55,8 @@ def python_files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def project_files(paths: Iterable[Path]) -> list[Path]:
-    """List the Python files of the projects the paths belong to, for the names they define.
+def project_folders(paths: Iterable[Path]) -> list[Path]:
+    """List the folders of the projects the paths belong to, whose files define their names.
 
     That is the git checkout around a path, or else the current folder.
     """
@@ -68,7 +68,7 @@ def project_files(paths: Iterable[Path]) -> list[Path]:
         if top is None:
             top = here if folder.is_relative_to(here) else folder
         tops[top] = None
-    return python_files(Path(os.path.relpath(top, here)) for top in tops)
+    return [Path(os.path.relpath(top, here)) for top in tops]
 
 
 def shown(path: Path) -> str:
@@ -107,12 +107,12 @@ def _walked(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in sorted(names) if name.endswith(".py"))
 
 
-def parse(path: Path, name: str) -> tuple[bytes, ast.Module] | Unread:
-    """Read and parse a file; what prevents it comes back as an Unread."""
+def parse(path: Path, name: str, source: bytes | None = None) -> tuple[bytes, ast.Module] | Unread:
+    """Read and parse a file, or its source; what prevents it comes back as an Unread."""
     try:
         if path.stat().st_size > LIMIT:
             return Unread(name, 1, f"larger than {LIMIT // 1_000_000} MB, taken for generated code")
-        source = path.read_bytes()
+        source = path.read_bytes() if source is None else source
         if path.suffix == ".ipynb":
             return Unread(name, 1, "a notebook, not Python source")
         with warnings.catch_warnings():

@@ -109,6 +109,7 @@ class Module:
         parts = path.relative_to(top).parts if path.is_absolute() else path.parts
         named = path.name.startswith("test_") or path.stem.endswith("_test")
         folders = {"test", "tests", "testing"}
+        named = named or path.stem in folders
         return named or path.name == "conftest.py" or bool(folders.intersection(parts[:-1]))
 
     @cached_property

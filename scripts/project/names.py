@@ -35,10 +35,10 @@ class Names:
         self._members: dict[tuple[str, str], str] = {}
         self._depth = 0
 
-    def module(self, file: str) -> Module | None:
+    def module(self, file: str, source: bytes | None = None) -> Module | None:
         """The parsed file, or None when it cannot be read; `unread` then says why."""
         if file not in self._modules:
-            read = parse(self.files[file], file)
+            read = parse(self.files[file], file, source)
             if isinstance(read, Unread):
                 self.unread[file] = read
                 self._modules[file] = None

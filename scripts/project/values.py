@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from project.annotations import DEEP, FACTORY, SESSION, Annotations, is_none
+from project.annotations import DEEP, FACTORY, SESSION, Annotations, Injection, is_none
 from project.module import FUNCTIONS, Module, arguments, class_of, function_of, inside
 
 ENGINE = "sqlalchemy.ext.asyncio.AsyncEngine"
@@ -124,6 +124,8 @@ class Values(Annotations):
         for each in definition.body:
             if isinstance(each, ast.AnnAssign) and getattr(each.target, "id", "") == name:
                 yield self.annotated(module, each.annotation)
+            elif isinstance(each, ast.Assign) and getattr(each.targets[0], "id", "") == name:
+                yield self._injected(self.depends(module, each.value))
             elif isinstance(each, FUNCTIONS) and each.name == name:
                 marks = {self.name(module, mark) for mark in each.decorator_list}
                 if marks & {"builtins.property", "functools.cached_property"}:
@@ -249,8 +251,12 @@ class Values(Annotations):
         if first and owner is not None and function_of(function) is None and arg.arg == "self":
             return self.named(module, owner)
         declared = self.annotated(module, arg.annotation)
-        if declared or not (injected := self.injection(module, function, arg)):
-            return declared
+        return declared or self._injected(self.injection(module, function, arg))
+
+    def _injected(self, injected: Injection | None) -> str | None:
+        """The class of what FastAPI injects: what a provider hands out, or a class itself."""
+        if injected is None:
+            return None
         provider = self.definition(injected.provider)
         if provider and isinstance(provider[1], FUNCTIONS):
             return self.yielded(*provider)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from project.module import FUNCTIONS, Module, function_of, keyword, own, parents, statement_of
 
 from subjects.clients import AIOHTTP, HTTPX, VERBS, requests_in
-from subjects.occasions import escapes, uses
+from subjects.occasions import escapes, looped, uses
 
 READS = {"read", "text", "json", "release", "close", "content", "wait_for_close", "iter_chunked"}
 LOST = {"aiohttp.ClientError", "aiohttp.client_exceptions.ClientError"}
@@ -23,6 +23,8 @@ LOSSES = {
     *(f"{home}.{name}" for home in ("httpx", "httpx2") for name in ("ReadTimeout", "NetworkError")),
 }
 
+RETRIES = {"tenacity.retry", "stamina.retry", "backoff.on_exception"}
+
 
 def unread(module: Module) -> Iterator[tuple[ast.Call, str, bool]]:
     """Requests whose answer a name holds and nothing surely reads: call, name, whether never."""
@@ -34,6 +36,8 @@ def unread(module: Module) -> Iterator[tuple[ast.Call, str, bool]]:
             continue
         if call.func.attr == "head":  # an answer without a body gives its connection back
             continue
+        if _closed_after(module, call):
+            continue
         found = list(uses(function, target.id))
         if any(isinstance(use.parent, ast.withitem) for use in found):
             continue
@@ -42,6 +46,21 @@ def unread(module: Module) -> Iterator[tuple[ast.Call, str, bool]]:
             yield call, target.id, True
         elif not any(_always(use, holder) for use in reads) and len(reads) == 1:
             yield call, target.id, False
+
+
+def _closed_after(module: Module, call: ast.Call) -> bool:
+    """Whether the session of a request is opened for it alone, and closed next."""
+    name = getattr(call.func.value, "id", "")
+    for above in parents(call):
+        if isinstance(above, FUNCTIONS):
+            return False
+        for item in above.items if isinstance(above, ast.AsyncWith) else ():
+            opener = item.context_expr
+            opens = isinstance(opener, ast.Call) and module.name(opener.func) == AIOHTTP
+            if opens and getattr(item.optional_vars, "id", None) == name:
+                named = [each for each in ast.walk(above) if getattr(each, "id", "") == name]
+                return len(named) == 2 and not looped(call, above)
+    return False
 
 
 def _always(use: ast.AST, since: ast.stmt) -> bool:
@@ -136,10 +155,45 @@ def repeated(module: Module) -> Iterator[tuple[ast.Call, bool]]:
         if function is not None and "idempot" in _said(function):
             continue
         method = _method(call)
+        if _renewed(module, function, method, loop):
+            continue
         if isinstance(method, ast.Name) and f"{method.id.lower()} " not in _tests(function):
             yield call, True
         elif call.func.attr == "post":
             yield call, False
+    yield from _decorated(module)
+
+
+def _renewed(
+    module: Module, function: ast.AST | None, method: ast.expr | None, loop: ast.AST
+) -> bool:
+    """Whether each round of a loop asks for something else, as a load generator does."""
+    named = method.id if function is not None and isinstance(method, ast.Name) else ""
+    bound = module.bindings(function).get(named, ()) if named else ()
+    return any(loop in parents(each) for each in bound)
+
+
+def _decorated(module: Module) -> Iterator[tuple[ast.Call, bool]]:
+    """POSTs in functions that a decorator calls again after a lost answer."""
+    for call in requests_in(module, AIOHTTP, *HTTPX):
+        function = function_of(call)
+        marks = function.decorator_list if isinstance(function, FUNCTIONS) else ()
+        again = any(_calls_again(module, each) for each in marks)
+        if call.func.attr == "post" and again and "idempot" not in _said(function):
+            yield call, False
+
+
+def _calls_again(module: Module, mark: ast.expr) -> bool:
+    """Whether a decorator repeats a call after an error by which an answer may be lost."""
+    name = module.name(mark.func if isinstance(mark, ast.Call) else mark)
+    if name not in RETRIES:
+        return False
+    named = {
+        module.name(each) for each in ast.walk(mark) if isinstance(each, ast.Name | ast.Attribute)
+    }
+    if name == "tenacity.retry" and not (isinstance(mark, ast.Call) and keyword(mark, "retry")):
+        return True
+    return bool(named & LOSSES)
 
 
 def _said(function: ast.AST) -> str:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from project.module import COMPREHENSIONS, FUNCTIONS, Module, parents
+from project.module import COMPREHENSIONS, FUNCTIONS, Module, keyword, parents
 
 from subjects.newcolumns import column_of
 from subjects.revisions import Revision
@@ -27,7 +27,7 @@ def backfills(module: Module, made: Revision) -> Iterator[tuple[ast.Call, str, s
         found = _UPDATE.match(each.text)
         if not found or _OF_SERVER.search(found[1]) or made.is_new(found[1]):
             continue
-        if _in_loop(each.call) or _PART.search(each.text):
+        if _in_loop(each.call) or _PART.search(each.text) or _changes_none(made, *found.groups()):
             continue
         cure = _defaulted(made, found[1], found[2]) or (
             f"{each.text[: found.start(2)]}... WHERE id BETWEEN :first AND :last {_EACH}"
@@ -50,6 +50,17 @@ def _defaulted(made: Revision, table: str, rest: str) -> str | None:
             default = f"server_default=sa.text({found[2]!r})"
             return f"{default} in its add_column, dropped later, and no UPDATE"
     return None
+
+
+def _changes_none(made: Revision, table: str, rest: str) -> bool:
+    """Whether it asks for the NULLs of a column that the upgrade added with a value in each row."""
+    found = re.search(rf"\bWHERE \(?({NAME}) IS NULL\)?$", rest.strip(" ;"), re.IGNORECASE)
+    for step in made.steps if found else ():
+        column = column_of(step) if step.operation == "add_column" else None
+        named = getattr(column.args[0], "value", None) if column and column.args else None
+        if named == unquoted(found[1]) and unquoted(step.table or "") == unquoted(table):
+            return keyword(column, "server_default") is not None
+    return False
 
 
 def _message(table: str) -> str:

@@ -20,6 +20,7 @@ from subjects.occasions import (
     escapes,
     is_own_field,
     looped,
+    opens_for_requests,
     repeats,
     request_function,
     runs_once,
@@ -87,6 +88,8 @@ def _by_holder(module: Module, call: ast.Call, served: ast.AST | None, once: boo
     if isinstance(holder, ast.Attribute) and holder.attr in VERBS:
         return "request" if served else "call"
     if isinstance(holder, ast.Return | ast.Yield | ast.Call) and served and not once:
+        return "request"
+    if isinstance(holder, ast.Return) and opens_for_requests(module, function_of(call)):
         return "request"
     return None
 
@@ -208,9 +211,13 @@ def _may_be_aiohttp(module: Module, call: ast.Call) -> bool:
     return verb and module.value(call.func.value) in (AIOHTTP, None)
 
 
-def is_plain_http(call: ast.Call) -> bool:
+def is_plain_http(module: Module, call: ast.Call) -> bool:
     """Whether the call's address begins with `http://`, where there is no certificate."""
+    bound = module.bindings(function_of(call) or module.tree)
     for each in (*call.args[:2], keyword(call, "url"), keyword(call, "base_url")):
+        names = bound.get(each.id, ()) if isinstance(each, ast.Name) else ()
+        if len(names) == 1 and isinstance(names[0].parent, ast.Assign):
+            each = names[0].parent.value
         text = each.values[0] if isinstance(each, ast.JoinedStr) and each.values else each
         if isinstance(text, ast.Constant) and str(text.value).startswith(("http:", "ws:")):
             return True

@@ -61,9 +61,16 @@ def with_zone(module: Module, node: ast.AnnAssign) -> str:
     args = [ast.unparse(each) for each in call.args if not _is_plain(module, each)]
     named = bool(call.args) and isinstance(call.args[0], ast.Constant)
     args.insert(1 if named else 0, ZONE)
-    args += [ast.unparse(word) for word in call.keywords if word.arg != "type_"]
+    args += [_aware(word) for word in call.keywords if word.arg != "type_"]
     whole = f"{start}({', '.join(args)})"
     return whole if len(whole) <= LENGTH else f"{start}({ZONE}, ...)"
+
+
+def _aware(word: ast.keyword) -> str:
+    """A keyword as it is written, but `utcnow`, whose values asyncpg takes for local time."""
+    if getattr(word.value, "attr", "") == "utcnow":
+        return f"{word.arg}=lambda: datetime.now(UTC)"
+    return ast.unparse(word)
 
 
 def _types(call: ast.Call) -> list[ast.expr]:

@@ -10,6 +10,7 @@ from project.values import FACTORY, SESSION
 from subjects.distributions import is_script, serves
 from subjects.occasions import (
     is_own_field,
+    opens_for_requests,
     request_function,
     runs_once,
     shares,
@@ -41,6 +42,9 @@ def engines_per_call(module: Module) -> Iterator[tuple[ast.Call, str, bool]]:
         if _of_instance(call, served):
             yield call, often, True
             continue
+        if _is_returned(module, call) and opens_for_requests(module, function):
+            yield call, "request", True
+            continue
         if _is_stored(module, call) or (runs_once(module, call) and not _of_session(module, call)):
             continue
         if served:
@@ -69,6 +73,12 @@ def _is_stored(module: Module, call: ast.Call) -> bool:
             shares(module, function, each) or _kept(function, each) for each in names
         )
     return False
+
+
+def _is_returned(module: Module, call: ast.Call) -> bool:
+    """Whether a factory that is made of it on the spot is what the function returns."""
+    holder = call.parent.parent if isinstance(call.parent, ast.keyword) else call.parent
+    return _makes_sessions(module, holder) and isinstance(holder.parent, ast.Return)
 
 
 def _of_instance(call: ast.Call, served: ast.AST | None) -> bool:
@@ -231,6 +241,9 @@ def is_sqlite(module: Module, call: ast.Call) -> bool:
         return True
     if "sqlite" in ast.unparse(call).lower() or "check_same_thread" in ast.unparse(call):
         return True
+    url = call.args[0] if call.args else None
+    if isinstance(url, ast.Attribute) and _may_be_sqlite(module, url):
+        return True
     below: ast.AST = call
     for above in parents(call):
         if isinstance(above, FUNCTIONS) and "sqlite" in above.name.lower():
@@ -241,6 +254,18 @@ def is_sqlite(module: Module, call: ast.Call) -> bool:
                 return True
         below = above
     return False
+
+
+def _may_be_sqlite(module: Module, url: ast.Attribute) -> bool:
+    """Whether an attribute that is an address is set to one of SQLite, or asked whether it is."""
+    for each in module.all(ast.Assign, ast.AnnAssign):
+        target = each.targets[0] if isinstance(each, ast.Assign) else each.target
+        text = each.value if isinstance(each.value, ast.Constant | ast.JoinedStr) else None
+        mine = getattr(target, "attr", getattr(target, "id", "")) == url.attr
+        if mine and text is not None and written(text).startswith("sqlite"):
+            return True
+    asked = [each for each in module.all(ast.Compare) if "sqlite" in ast.unparse(each.left)]
+    return any(ast.unparse(each.comparators[0]) == ast.unparse(url) for each in asked)
 
 
 def _constant(module: Module, node: ast.expr) -> str:

@@ -41,6 +41,8 @@ def unfinished(module: Module) -> Iterator[tuple[ast.Call, str, str]]:
         on = [each for each in _calls_on(within, connection) if function_of(each) is function]
         if any(each.func.attr in ("commit", "begin") and _at(each) > _at(call) for each in on):
             continue
+        if any(_at(each) > _at(call) for each in _helped(module, within, connection, commits=True)):
+            continue
         before = [each for each in on if _at(each) < _at(call)]
         ended = max((_at(each) for each in before if each.func.attr in ENDS), default=(0, 0))
         left = [each for each in before if each.func.attr in RUNS and _at(each) > ended]
@@ -55,6 +57,23 @@ def unfinished(module: Module) -> Iterator[tuple[ast.Call, str, str]]:
             yield last, connection, f"{wait}{connection}.commit()"
 
 
+def for_alembic(module: Module, call: ast.Call) -> bool:
+    """Whether the connection that a statement runs on is then given to Alembic."""
+    owner = getattr(call.func, "value", None)
+    if not isinstance(owner, ast.Name):
+        return False
+    for each in module.all(ast.Call, ast.Assign):
+        if function_of(each) is not function_of(call) or _at(each) < _at(call):
+            continue
+        if isinstance(each, ast.Call) and _given(module, each) == owner.id:
+            return True
+        held = each.targets[0] if isinstance(each, ast.Assign) else None
+        option = isinstance(held, ast.Subscript) and getattr(held.value, "attr", "") == "attributes"
+        if option and getattr(each.value, "id", "") == owner.id:
+            return True
+    return False
+
+
 def _opened(call: ast.Call, connection: str) -> ast.AST | None:
     """The `with` around a call that opens its connection."""
     for above in parents(call):
@@ -64,8 +83,13 @@ def _opened(call: ast.Call, connection: str) -> ast.AST | None:
     return None
 
 
-def _helped(module: Module, within: ast.AST, connection: str) -> Iterator[ast.Call]:
-    """Calls that hand the connection to a function of the project which leaves SQL on it."""
+def _helped(
+    module: Module, within: ast.AST, connection: str, commits: bool = False
+) -> Iterator[ast.Call]:
+    """Calls that hand the connection to a function of the project which leaves SQL on it.
+
+    Or, if asked so, to one that commits.
+    """
     for call in ast.walk(within):
         if not isinstance(call, ast.Call) or not call.args:
             continue
@@ -76,7 +100,8 @@ def _helped(module: Module, within: ast.AST, connection: str) -> Iterator[ast.Ca
             continue
         own = _calls_on(found[1], arguments(found[1])[0].arg)
         names = {each.func.attr for each in own}
-        if names.intersection(RUNS) and not names.intersection((*ENDS, "begin")):
+        leaves = names.intersection(RUNS) and not names.intersection((*ENDS, "begin"))
+        if "commit" in names if commits else leaves:
             yield call
 
 

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from project.module import FUNCTIONS, Module, arguments, inside, keyword
+from project.module import FUNCTIONS, Module, arguments, inside, keyword, parents
 
 from subjects.middlewares import is_response
 
@@ -62,7 +62,7 @@ def repeated(module: Module, handler: ast.AST, error: str) -> Iterator[ast.AST]:
     texts = inside(handler, ast.Call, ast.JoinedStr) if _is_typed(module, handler, error) else ()
     whole = {each: each for each in texts if _text(each, error)}
     for each in inside(handler, ast.Attribute):
-        if getattr(each.value, "id", "") != error:
+        if getattr(each.value, "id", "") != error or _is_narrowed(module, each, error):
             continue
         called = isinstance(each.parent, ast.Call) and each.slot == "func"
         if each.attr == "errors" and called and not each.parent.keywords:
@@ -74,6 +74,19 @@ def repeated(module: Module, handler: ast.AST, error: str) -> Iterator[ast.AST]:
         uses = _loads(handler, name) if name else [each]
         if any(_sent(module, handler, use) for use in uses) and not any(map(_picked, uses)):
             yield each
+
+
+def _is_narrowed(module: Module, node: ast.AST, error: str) -> bool:
+    """Whether it is asked before that the error is of a class of the project's own."""
+    below = node
+    for above in parents(node):
+        test = above.test if isinstance(above, ast.If) and below.slot == "body" else None
+        if isinstance(test, ast.Call) and module.name(test.func) == "builtins.isinstance":
+            asked, kind = (*test.args, None, None)[:2]
+            if getattr(asked, "id", "") == error and module.name(kind) not in VALIDATION:
+                return module.project.definition(module.name(kind)) is not None
+        below = above
+    return False
 
 
 def _is_typed(module: Module, handler: ast.AST, error: str) -> bool:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from project.annotations import Injection
-from project.module import FUNCTIONS, Module, arguments, statement_of
+from project.module import FUNCTIONS, Module, arguments, default, statement_of
 
 from subjects.endpoints import endpoints
 from subjects.providers import yields
@@ -111,6 +111,8 @@ def unresolvable(module: Module) -> Iterator[tuple[ast.arg, str]]:
         if function not in called and not module.project.is_provider(function, module):
             continue
         for arg in arguments(function):
+            if module.project.depends(module, default(function, arg)):
+                continue  # FastAPI needs no annotation beside `= Depends(...)`
             hint = arg.annotation or ast.Constant(None)
             used = {each.id for each in ast.walk(hint) if isinstance(each, ast.Name)}
             yield from ((arg, name) for name in sorted(used & names))

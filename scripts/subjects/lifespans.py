@@ -93,7 +93,11 @@ def failing(module: Module, step: ast.stmt) -> ast.Await | None:
         (
             each
             for each in _within(step, ast.Await)
-            if not _spared(module, each.value) and not _forgiving(module, each.value)
+            if not (
+                _spared(module, each.value)
+                or _forgiving(module, each.value)
+                or _caught(module, each, step)
+            )
         ),
         None,
     )

@@ -16,12 +16,13 @@ def looped(module: Module, call: ast.Call) -> ast.expr | None:
     """The awaitable with which a call starts an event loop, or None when it starts none."""
     if not call.args:
         return None
-    if not isinstance(call.func, ast.Attribute):
-        return call.args[0] if module.name(call.func) in RUNS else None
-    if call.func.attr not in ("run", "run_until_complete"):
+    if getattr(call.func, "attr", "run") not in ("run", "run_until_complete"):
         return None
-    if module.name(call.func) in RUNS:
-        return call.args[0]
+    name = module.name(call.func)
+    if name == "anyio.run":  # which gets a function and its arguments
+        return ast.Call(call.args[0], call.args[1:], [])
+    if name in RUNS or not isinstance(call.func, ast.Attribute):
+        return call.args[0] if name in RUNS else None
     owner = module.value(call.func.value)
     if call.func.attr == "run" and owner == "asyncio.Runner":
         return call.args[0]
@@ -68,6 +69,9 @@ def called(module: Module, call: ast.Call) -> tuple[Module, ast.AST] | None:
         found = module.project.definition(f"{named}.{func.attr}") if named else None
     else:
         found = module.project.definition(module.name(func))
+        if found is None and isinstance(func, ast.Attribute):
+            owner = module.value(func.value)
+            found = module.project.method(owner, func.attr) if owner else None
     return found if found and isinstance(found[1], FUNCTIONS) else None
 
 

@@ -22,6 +22,8 @@ SYNCHRONOUS = re.compile(rb"sqlalchemy(?:\.orm)? import [^\n]*\bSession\b")
 MYSQL = re.compile(rb"(?i)mysql|mariadb")
 SQLITE = re.compile(rb"(?i)sqlite")
 POSTGRES = re.compile(rb"(?i)postgres|asyncpg|psycopg")
+ENCODE = re.compile(rb"(?m)^from databases\b|^import databases\b")  # runs SQL without a Session
+NAIVE = re.compile(rb"\bdatetime_to_db\(|naive_utc\(")  # helpers that take the zone off each value
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Spoken:
     postgres: int = 0
     mysql: int = 0
     sqlite: int = 0
+    naive: int = 0
+    encode: int = 0
 
 
 @dataclass
@@ -65,18 +69,20 @@ def spoken(project: Names) -> Spoken:
             found.postgres += POSTGRES.search(source) is not None
             found.mysql += MYSQL.search(source) is not None
             found.sqlite += SQLITE.search(source) is not None
+            found.encode += ENCODE.search(source) is not None
             if b"sqlalchemy" in source or b"sqlmodel" in source:
                 found.asynchronous += b"AsyncSession" in source
                 found.synchronous += SYNCHRONOUS.search(source) is not None
                 found.eager_defaults += b"eager_defaults" in source
                 found.type_annotation_map += b"type_annotation_map" in source
+                found.naive += NAIVE.search(source) is not None
     return _SPOKEN[project]
 
 
 def is_asynchronous(project: Names) -> bool:
     """Whether the project's sessions are AsyncSessions for the most part, or not seen at all."""
     words = spoken(project)
-    return words.asynchronous >= words.synchronous
+    return words.asynchronous >= max(words.synchronous, words.encode)
 
 
 def is_for_postgres(project: Names) -> bool:

@@ -18,7 +18,8 @@ from project.module import (
 ONCE = re.compile(
     r"^_*(?:a?main|run|(?:async_|run_|amain_)?main|(?:on_|app_)?startup.*|(?:on_)?shutdown.*"
     r"|(?:async_)?(?:setup|initiali[sz]e|init|bootstrap|lifespan|seed|serve|cli|connect|start)"
-    r"(?:_.*)?|__a?enter__|__init__|warm_?up.*)$"
+    r"(?:_.*)?|__a?enter__|__init__|warm_?up.*"
+    r"|wait_(?:for|until)_(?:.*_)?(?:server|services?|database|db|backend)(?:_.*)?)$"
 )
 CACHES = {
     *("functools.lru_cache", "functools.cache", "functools.cached_property"),
@@ -50,6 +51,28 @@ def request_function(module: Module, node: ast.AST) -> ast.AST | None:
                 return function
         function = function_of(function)
     return None
+
+
+def opens_for_requests(module: Module, function: ast.AST | None) -> bool:
+    """Whether what a helper returns is entered by blocks of this module that run for each request.
+
+    By these alone: what is also called elsewhere may be kept there.
+    """
+    if not isinstance(function, FUNCTIONS) or is_cached(module, function):
+        return False
+    bound = module.bindings(module.tree).get(function.name, ())
+    named = [each for each in module.all(ast.Name) if each.id == function.name]
+    return (
+        list(bound) == [function] and bool(named) and all(_enters(module, each) for each in named)
+    )
+
+
+def _enters(module: Module, name: ast.Name) -> bool:
+    above: ast.AST = name
+    while isinstance(above.parent, ast.Call) and above.slot == "func":
+        above = above.parent
+    entered = isinstance(above, ast.Call) and isinstance(above.parent, ast.withitem)
+    return entered and request_function(module, name) is not None
 
 
 def is_endpoint(module: Module, function: ast.AST) -> bool:
@@ -140,7 +163,7 @@ def runs_once(module: Module, node: ast.AST) -> bool:
     function = function_of(node)
     if not isinstance(function, FUNCTIONS):
         return True
-    started = _started(module)
+    started = run_by_hand(module)
     while function is not None:
         if isinstance(function, FUNCTIONS) and (
             ONCE.match(function.name)
@@ -154,7 +177,7 @@ def runs_once(module: Module, node: ast.AST) -> bool:
     return _is_guarded(node) or _is_remembered(node)
 
 
-def _started(module: Module) -> set[str]:
+def run_by_hand(module: Module) -> set[str]:
     """Names of functions that the module hands to `asyncio.run`."""
     return {
         each.id

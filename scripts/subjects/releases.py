@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from project.module import FUNCTIONS, Module, keyword
+from project.module import FUNCTIONS, Module, keyword, parents
 
 from subjects.locks import is_false
 from subjects.newcolumns import column_of
@@ -11,6 +11,7 @@ from subjects.revisions import Revision, Step, on_postgresql
 from subjects.sql import constant
 
 _ENUMS = ("Enum", "ENUM")
+_BORROWED = ("create_type", "native_enum")  # False where the table makes no type
 
 
 def kept_types(module: Module) -> Iterator[tuple[ast.Call, str]]:
@@ -21,12 +22,14 @@ def kept_types(module: Module) -> Iterator[tuple[ast.Call, str]]:
         return
     if not on_postgresql(module) or _drops_types(downs):
         return
-    made = _types(module, ups)
-    for call in ast.walk(downs):
-        if isinstance(call, ast.Call) and module.name(call.func) == "alembic.op.drop_table":
-            table = constant(module, call.args[0]) if call.args else None
-            if table in made:
-                yield call, made[table]
+    dropped = {
+        constant(module, call.args[0]): call
+        for call in module.calls("alembic.op.drop_table")
+        if call.args and downs in parents(call)
+    }
+    for name, tables in _types(module, ups).items():
+        if tables <= set(dropped):
+            yield max((dropped[each] for each in tables), key=lambda each: each.lineno), name
 
 
 def _drops_types(function: ast.AST) -> bool:
@@ -42,24 +45,23 @@ def _drops_types(function: ast.AST) -> bool:
     return False
 
 
-def _types(module: Module, upgrade: ast.AST) -> dict[str, str]:
-    """The named enum types that an upgrade creates with a table, by the table."""
-    found: dict[str, str] = {}
-    for call in ast.walk(upgrade):
-        if not isinstance(call, ast.Call) or not call.args:
-            continue
-        if module.name(call.func) != "alembic.op.create_table":
-            continue
-        table = constant(module, call.args[0])
-        for each in ast.walk(call):
+def _types(module: Module, upgrade: ast.AST) -> dict[str, set[str]]:
+    """The named enum types that an upgrade creates with a table, and all tables that use them."""
+    found: dict[str, set[str]] = {}
+    made: set[str] = set()
+    for call in module.calls("alembic.op.create_table"):
+        table = constant(module, call.args[0]) if call.args and upgrade in parents(call) else None
+        for each in ast.walk(call) if table else ():
             func = each.func if isinstance(each, ast.Call) else None
             if func is None or (module.name(func) or "").rpartition(".")[2] not in _ENUMS:
                 continue
             name = keyword(each, "name")
-            ours = not any(is_false(keyword(each, one)) for one in ("create_type", "native_enum"))
-            if table and isinstance(name, ast.Constant) and ours and len(each.args) > 0:
-                found[table] = str(name.value)
-    return found
+            if not isinstance(name, ast.Constant):
+                continue
+            found.setdefault(str(name.value), set()).add(str(table))
+            if each.args and not any(is_false(keyword(each, one)) for one in _BORROWED):
+                made.add(str(name.value))
+    return {name: tables for name, tables in found.items() if name in made}
 
 
 def abrupt(module: Module, made: Revision) -> Iterator[tuple[ast.Call, str, str]]:

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ _TABLE = {  # where an operation takes its table: position, keyword
     "drop_column": (0, "table_name"),
     "drop_index": (1, "table_name"),
 }
+_REWRITTEN = ("create_index", "create_foreign_key", "create_check_constraint")  # shown as written
 _MADE = re.compile(
     rf"CREATE (?:(?:UNLOGGED|TEMP|TEMPORARY|GLOBAL|LOCAL|FOREIGN) )*(?:TABLE|MATERIALIZED VIEW)"
     rf" (?:IF NOT EXISTS )?({NAME})",
@@ -98,10 +99,14 @@ def revision(module: Module) -> Revision:
 def _read(module: Module) -> Revision:
     found = Revision()
     upgrades = _upgrades(module)
+    loops: list[tuple[Step, list[str]]] = []
     for call in module.all(ast.Call):
         if not any(each in upgrades for each in parents(call)) or runs_elsewhere(call):
             continue
         step = _step(module, call)
+        if step and step.batch is None and step.operation in _REWRITTEN:
+            listed = _listed(module, step.argument(*_TABLE[step.operation]))
+            loops += [(step, listed)] if listed else []
         if step:
             if not spreads(call):
                 found.steps.append(step)
@@ -122,7 +127,27 @@ def _read(module: Module) -> Revision:
                 if made := (_MADE.match(each) or _EMPTIED.match(each)):
                     found.created.add(unquoted(made[1]))
     _renamed(module, found)
+    for step, tables in loops:
+        kept = next((each for each in tables if not found.is_new(each)), None)
+        found.steps[found.steps.index(step)] = replace(step, table=kept)
     return found
+
+
+def _listed(module: Module, node: ast.expr | None) -> list[str]:
+    """The names that a `for` over a literal list gives to an argument."""
+    for loop in parents(node) if isinstance(node, ast.Name) else ():
+        targets = [loop.target] if isinstance(loop, ast.For) else []
+        many = bool(targets) and isinstance(loop.target, ast.Tuple)
+        named = [getattr(each, "id", "") for each in (loop.target.elts if many else targets)]
+        if node.id not in named:
+            continue
+        rows = held(module, loop.iter) if isinstance(loop.iter, ast.Name) else loop.iter
+        given = rows.elts if isinstance(rows, ast.List | ast.Tuple | ast.Set) else []
+        if many:
+            place = named.index(node.id)
+            given = [one for each in given for one in getattr(each, "elts", [])[place:][:1]]
+        return [name for each in given if (name := constant(module, each))]
+    return []
 
 
 def _upgrades(module: Module) -> set[ast.AST]:

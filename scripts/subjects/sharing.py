@@ -143,6 +143,12 @@ def many(module: Module, node: ast.AST) -> set[str]:
             if isinstance(each, ast.Name)
         }
         return {each for each in used(module, node.elt) if each.partition(".")[0] not in inner}
+    if isinstance(node, ast.Call) and module.name(node.func) == "builtins.map" and node.args:
+        each = node.args[0]
+        bound = isinstance(each, ast.Call) and module.name(each.func) == "functools.partial"
+        if bound and each.args:
+            return used(module, ast.Call(each.args[0], each.args[1:], each.keywords))
+        return _called(module, each)
     if isinstance(node, ast.List | ast.Tuple | ast.Set):
         return shared(module, node.elts)
     if isinstance(node, ast.Name):

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from project.module import FUNCTIONS, Module, inside, parents
+from project.module import FUNCTIONS, Module, inside, keyword, parents
 
 STOPS = {"exit", "_exit", "SystemExit", "kill", "raise_signal", "handle_exit", "should_exit"}
 TAKEN = ("signal.SIGTERM", "signal.SIGINT")
@@ -12,7 +12,7 @@ TAKEN = ("signal.SIGTERM", "signal.SIGINT")
 def replaced(module: Module) -> Iterator[tuple[ast.Call, str]]:
     """The calls in lifespans that replace the server's handler, and the signal's name."""
     for function in module.all(*FUNCTIONS):
-        if not (module.project.is_lifespan(function, module) or _on_startup(function)):
+        if not (module.project.is_lifespan(function, module) or _on_startup(module, function)):
             continue
         for call in inside(function, ast.Call):
             found = _signal(module, call)
@@ -63,9 +63,26 @@ def _stops(module: Module, call: ast.Call) -> bool:
     )
 
 
-def _on_startup(function: ast.AST) -> bool:
+def _on_startup(module: Module, function: ast.AST) -> bool:
     for mark in function.decorator_list:
         if isinstance(mark, ast.Call) and getattr(mark.func, "attr", "") == "on_event":
-            event = mark.args[0] if mark.args else None
-            return isinstance(event, ast.Constant) and event.value == "startup"
-    return False
+            return _is_startup(mark)
+    return function.name in _registered(module)
+
+
+def _registered(module: Module) -> set[str]:
+    """The names of functions that `add_event_handler` or `on_startup=` gets for the startup."""
+    if not module.holds(b"add_event_handler") and not module.holds(b"on_startup"):
+        return set()
+    given: list[ast.AST] = []
+    for call in module.all(ast.Call):
+        if getattr(call.func, "attr", "") == "add_event_handler" and _is_startup(call):
+            given += call.args[1:]
+        listed = keyword(call, "on_startup")
+        given += listed.elts if isinstance(listed, ast.List | ast.Tuple) else []
+    return {each.id for each in given if isinstance(each, ast.Name)}
+
+
+def _is_startup(call: ast.Call) -> bool:
+    event = call.args[0] if call.args else keyword(call, "event_type")
+    return isinstance(event, ast.Constant) and event.value == "startup"

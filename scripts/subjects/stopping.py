@@ -31,11 +31,12 @@ def ended_instead(module: Module, task: ast.expr, block: ast.Try | ast.With) -> 
     `stop` raises what the task raised, so it is no advice where the block passes over errors.
     """
     what = ast.unparse(task)
-    wait = f"await stop({what})"
+    limit = _limit(module, block)
+    wait = f"await stop({what}, limit={limit})" if limit not in ("", "5") else f"await stop({what})"
     if _forgives(module, block):
         several = isinstance(task, ast.Starred)
         tasks = what.lstrip("*")
-        wait = f"await asyncio.wait({tasks if several else f'[{what}]'}, timeout=5)"
+        wait = f"await asyncio.wait({tasks if several else f'[{what}]'}, timeout={limit or 5})"
         wait = f"if {tasks}: {wait}" if several else wait
     if isinstance(block, ast.With):
         return f"{wait} in place of this block"
@@ -48,11 +49,19 @@ def _forgives(module: Module, block: ast.Try | ast.With) -> bool:
     """Whether a block goes on after errors of the task."""
     if isinstance(block, ast.Try):
         parts = [each.type for each in block.handlers if not any(within(each.body, ast.Raise))]
-        kinds = [name for each in parts for name in caught(module, each)]
     else:
-        passed = [arg for item in block.items for arg in getattr(item.context_expr, "args", ())]
-        kinds = [name for each in passed for name in caught(module, each)]
+        parts = [arg for item in block.items for arg in getattr(item.context_expr, "args", ())]
+    kinds = [name for each in parts for name in caught(module, each)]
     return any(each not in (CANCELLED, TIMEOUT) for each in kinds)
+
+
+def _limit(module: Module, block: ast.Try | ast.With) -> str:
+    """How long a block waits for its task by `wait_for`, as it is written; or nothing."""
+    for call in within(block.body, ast.Call):
+        if module.name(call.func) == "asyncio.wait_for":
+            given = call.args[1] if len(call.args) > 1 else keyword(call, "timeout")
+            return ast.unparse(given) if given is not None else ""
+    return ""
 
 
 def cancels(function: ast.AST, task: ast.expr) -> Iterator[ast.Call]:

@@ -15,6 +15,7 @@ RUNNING = LOOPS - {"asyncio.new_event_loop"}
 LOOP_NAMES = {"loop", "_loop", "event_loop", "_event_loop"}
 # Methods of a loop, a future or a signal that drop what their callback returns.
 DROPS = {"add_signal_handler", "call_soon", "call_soon_threadsafe", "call_later", "call_at"}
+GOES_ON = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.Yield)
 TESTS = (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.If)
 ASKS = {"iscoroutine", "isawaitable", "iscoroutinefunction", "isinstance", "callable"}
 _KNOWN: WeakKeyDictionary[Module, set[ast.AST]] = WeakKeyDictionary()
@@ -171,7 +172,7 @@ def _local(call: ast.Call) -> str | None:
     holder = call.parent
     if isinstance(holder, ast.Assign) and len(holder.targets) == 1:
         target = holder.targets[0]
-    elif isinstance(holder, ast.AnnAssign):
+    elif isinstance(holder, ast.AnnAssign | ast.NamedExpr):
         target = holder.target
     else:
         return None
@@ -193,6 +194,8 @@ def _unused_local(call: ast.Call) -> bool:
     function, name = function_of(call), _local(call)
     if name is None or not isinstance(function, FUNCTIONS):
         return False
+    if isinstance(call.parent, ast.NamedExpr) and not isinstance(call.parent.parent, TESTS):
+        return False
     for each in ast.walk(function):
         if isinstance(each, ast.Global | ast.Nonlocal) and name in each.names:
             return False
@@ -200,7 +203,11 @@ def _unused_local(call: ast.Call) -> bool:
         if read and getattr(each.parent, "attr", "") != "add_done_callback":
             return False
         after = getattr(each, "lineno", 0) > call.lineno
-        if after and isinstance(each, ast.Await | ast.AsyncFor | ast.AsyncWith | ast.Yield):
+        runs = isinstance(each, ast.Attribute) and each.attr in (
+            "run_forever",
+            "run_until_complete",
+        )
+        if after and (runs or isinstance(each, GOES_ON)):
             return False
     return True
 

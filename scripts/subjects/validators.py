@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from project.module import FUNCTIONS, Module, arguments, inside
+from project.module import FUNCTIONS, Module, arguments, class_of, inside
 
 from subjects.settings import SECRET
 
@@ -16,7 +16,7 @@ def telling(module: Module) -> Iterator[tuple[ast.expr, str]]:
     for function in module.all(*FUNCTIONS):
         name = next(filter(None, (_secret(module, each) for each in function.decorator_list)), None)
         names = [each.arg for each in arguments(function) if each.arg not in ("cls", "self")]
-        if name is None or not names:
+        if name is None or not names or _of_settings(module, function):
             continue
         for each in inside(function, ast.Raise):
             call = each.exc
@@ -31,6 +31,13 @@ def _secret(module: Module, mark: ast.expr) -> str | None:
         return None
     names = [getattr(each, "value", None) for each in mark.args]
     return next((each for each in names if isinstance(each, str) and SECRET.search(each)), None)
+
+
+def _of_settings(module: Module, function: ast.AST) -> bool:
+    """Whether a validator reads the environment at the start, where nobody gets a 422."""
+    owner = class_of(function)
+    kind = module.project.named(module, owner) if owner is not None else None
+    return module.project.is_a(kind, "pydantic_settings.BaseSettings")
 
 
 def _shows(node: ast.expr, name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from checks import Report, check
 from project.module import FUNCTIONS, Module, function_of, in_coroutine, parents
 from subjects.calls import written
+from subjects.distributions import is_script
 from subjects.handlers import (
     DEADLINES,
     WAITS,
@@ -17,6 +18,7 @@ from subjects.handlers import (
     swallower,
     within,
 )
+from subjects.occasions import run_by_hand
 from subjects.programs import ended, handed_on, limit, owns_group, programs, starts_others
 from subjects.shields import in_cleanup, owned, unheld
 from subjects.signals import replaced
@@ -83,13 +85,24 @@ def stopping_a_task(module: Module) -> Iterator[Report]:
 
 def _hidden(module: Module, place: ast.AST, block: ast.Try | ast.With) -> Iterator[Report]:
     task = _stopped(module, block.body)
-    if task is not None and not asks_for_cancel(function_of(place)):
+    function = function_of(place)
+    if (
+        task is not None
+        and not asks_for_cancel(function)
+        and not _ends_with_its_loop(module, place)
+    ):
         yield Report(
             place,
             f"a cancel of the caller is dropped here like that of"
             f" `{ast.unparse(task).lstrip('*')}`",
             ended_instead(module, task, block),
         )
+
+
+def _ends_with_its_loop(module: Module, node: ast.AST) -> bool:
+    """Whether it is in the coroutine that a script is: Ctrl-C ends it, `asyncio.run` cleans up."""
+    name = getattr(function_of(node), "name", "")
+    return name in run_by_hand(module) and is_script(module)
 
 
 def _stopped(module: Module, body: list[ast.stmt]) -> ast.expr | None:
@@ -163,7 +176,7 @@ def async_generators(module: Module) -> Iterator[Report]:
     """`return` or `break` leaves a generator open whose cleanup is then done elsewhere."""
     for loop in module.all(ast.AsyncFor):
         exits = left_early(module, loop)
-        if exits is not None:
+        if exits is not None and not _ends_with_its_loop(module, loop):
             what, target = written(loop.iter), ast.unparse(loop.target)
             yield Report(
                 loop,

@@ -249,4 +249,4 @@ def _use_of(function: ast.AST, arg: ast.arg) -> ast.Name | None:
 def _brief(run: str) -> str:
     if len(run) <= LONG:
         return run
-    return f"{run.partition(',')[0]}, ..."
+    return f"{run.partition(',')[0]}, ...{')' * run.startswith('partial(')}"

@@ -18,6 +18,7 @@ from subjects.engines import (
     pool_calls,
     settings,
 )
+from subjects.environments import for_alembic
 from subjects.sqltexts import (
     SET,
     SET_CONFIG,
@@ -74,7 +75,7 @@ def tenant_inside_the_transaction(module: Module) -> Iterator[Report]:
     for node, text in texts(module):
         found = SET_CONFIG.search(text) or SET.match(text)
         ran = execution(module, node) if found else None
-        if found is None or ran is None or _elsewhere(module, ran):
+        if found is None or ran is None or _elsewhere(module, ran) or for_alembic(module, ran):
             continue
         if found.re is SET_CONFIG:
             name = found["arguments"].partition(",")[0].strip()

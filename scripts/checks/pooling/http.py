@@ -60,7 +60,7 @@ def trust_the_private_ca(module: Module) -> Iterator[Report]:
     """Certificates are not checked."""
     for call in module.all(ast.Call):
         value = verifies_nothing(module, call)
-        if value is not None and not is_plain_http(call):
+        if value is not None and not is_plain_http(module, call):
             word = value.parent.arg
             right = "verify" if word == "verify" else "ssl"
             yield Report(
@@ -127,7 +127,7 @@ def retry_what_may_run_twice(module: Module) -> Iterator[Report]:
         yield Report(
             call,
             "a lost answer is asked for again: the server may do the work twice",
-            "repeat only idempotent methods, or send an Idempotency-Key made before the loop",
+            "repeat only idempotent methods, or send an Idempotency-Key made before the first try",
             hint=not whichever,
         )
 

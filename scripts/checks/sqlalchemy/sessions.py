@@ -24,6 +24,7 @@ from subjects.mapped import (
     lineage,
     maps_datetime,
     says,
+    spoken,
 )
 from subjects.retries import retried
 from subjects.selects import GETS, expired, is_listed, is_write, rewritten, streams_all
@@ -97,7 +98,7 @@ def naive_datetimes(module: Module) -> Iterator[Report]:
             return
         if zone == PLAIN or not maps_datetime(lineage(module, node.parent), module.project):
             message = f"`{node.target.id}` has no time zone: asyncpg refuses aware values for it"
-            yield Report(node, message, with_zone(module, node))
+            yield Report(node, message, with_zone(module, node), spoken(module.project).naive > 0)
 
 
 @check("create_async_engine")
