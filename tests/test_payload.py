@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rulebook.cli import main
 from rulebook.payload import PayloadError, payload
 from tests.harness import ROOT, pages
 
@@ -23,15 +22,6 @@ def clone(tmp_path: Path) -> Path:
     for name in ("SKILL.md", "LICENSE", "MANIFEST.json"):
         shutil.copy(ROOT / name, root / name)
     return root
-
-
-def test_ship_writes_the_payload(tmp_path: Path) -> None:
-    """`rulebook ship DIR` makes DIR/skills/python-backend, as skill collections lay it out."""
-    main(["ship", str(tmp_path / "dist")])
-    folder = tmp_path / "dist" / "skills" / "python-backend"
-    files = {path for path in folder.rglob("*") if path.is_file()}
-
-    assert {path.relative_to(folder).as_posix() for path in files} == set(payload(ROOT))
 
 
 def test_nothing_for_contributors_ships() -> None:
@@ -119,10 +109,3 @@ def test_what_should_not_ship_is_refused(clone: Path, spoil: object, complaint: 
 
     with pytest.raises(PayloadError, match=complaint):
         payload(clone)
-
-
-def test_ship_does_not_write_into_a_full_folder(tmp_path: Path) -> None:
-    """Nothing of anybody's is mixed with the payload."""
-    (tmp_path / "x").write_text("")
-
-    assert main(["ship", str(tmp_path)]) == 2

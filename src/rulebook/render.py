@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rulebook.checks import findings as found_in_code
+from rulebook.dist import MARKETPLACE, SKILL, SUMMARY, marketplace, project_owner
 from rulebook.errors import Entry, read_errors
 from rulebook.evidence import Evidence
 from rulebook.linters import linter_files
@@ -15,7 +16,6 @@ from rulebook.payload import NAME
 from rulebook.probes import seen
 from rulebook.versions import pins, project_version
 
-SUMMARY = "Proven rules for async Python backends"
 REVIEW, PROBE = "\u2020", "\u2021"  # on a trap that review.py, or probe.py, finds
 # What the skill speaks about; the other pins only serve the tests.
 SUBJECTS = ["fastapi", "starlette", "pydantic", "uvicorn", "sqlalchemy", "asyncpg", "alembic"]
@@ -55,8 +55,7 @@ def generated(
             texts[skill] = re.sub(pattern, rf'\1"{value}"', texts[skill], count=1)
     texts[root / "llms.txt"] = llms_txt(rules)
     texts[root / "MANIFEST.json"] = _json(manifest(root, rules, evidence))
-    for name, content in plugin(version).items():
-        texts[root / ".claude-plugin" / name] = _json(content)
+    texts[root / MARKETPLACE] = _json(plugin(root))
     return texts | linter_files(root, rules), findings
 
 
@@ -183,20 +182,15 @@ def manifest(root: Path, rules: dict[str, Page], evidence: list[Evidence]) -> di
     }
 
 
-def plugin(version: str) -> dict[str, Any]:
-    """The manifests Claude Code reads."""
-    author = {"name": "The python-backend authors"}
-    entry = {"name": NAME, "version": version, "description": SUMMARY, "author": author}
-    keywords = ["python", "asyncio", "fastapi", "sqlalchemy", "connection-pooling"]
-    return {
-        "plugin.json": entry | {"license": "MIT", "keywords": keywords},
-        "marketplace.json": {
-            "name": NAME,
-            "owner": author,
-            "description": SUMMARY,
-            "plugins": [{"name": NAME, "source": "./", "description": SUMMARY}],
-        },
+def plugin(root: Path) -> dict[str, Any]:
+    """The marketplace on main: its plugin is the payload on the branch dist."""
+    source = {
+        "source": "git-subdir",
+        "url": f"https://github.com/{project_owner(root)}/{NAME}.git",
+        "path": SKILL,
+        "ref": "dist",
     }
+    return marketplace({"source": source, "strict": False})
 
 
 def _json(content: Any) -> str:

@@ -1,0 +1,130 @@
+"""The dist tree: what the branch that users install from holds, and nothing else.
+
+Standard library only, so that a release needs nothing but Python.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rulebook.payload import NAME, payload, write
+from rulebook.versions import project_version
+
+SUMMARY = "Proven rules for async Python backends"
+AUTHOR = {"name": "The python-backend authors"}
+OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+SKILL = f"skills/{NAME}"
+MARKETPLACE = ".claude-plugin/marketplace.json"
+ANY = "*"  # in place of a hash
+README = Path(__file__).with_name("dist.md")
+
+
+class DistError(Exception):
+    """The folder is not ours to write; the message names it and says what to do."""
+
+
+def tree(root: Path, owner: str) -> dict[str, bytes]:
+    """Return the content of every file of the dist tree, by its path; raises PayloadError."""
+    files = payload(root)
+    version = project_version(root)
+    market = marketplace({"source": f"./{SKILL}", "strict": False, "version": version})
+    beside = {
+        "LICENSE": files["LICENSE"],
+        "README.md": readme(owner).encode(),
+        MARKETPLACE: (json.dumps(market, indent=2) + "\n").encode(),
+    }
+    return beside | {f"{SKILL}/{name}": data for name, data in files.items()}
+
+
+def project_owner(root: Path) -> str:
+    """Who the repository belongs to, by its address in pyproject.toml; OWNER until published."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address: str = project.get("urls", {}).get("Repository", f"OWNER/{NAME}")
+    return address.rstrip("/").split("/")[-2]
+
+
+def readme(owner: str) -> str:
+    """What a user reads on the branch: what it is, a line a channel, where the docs are."""
+    return README.read_text(encoding="utf-8").replace("OWNER", owner)
+
+
+def marketplace(entry: dict[str, Any]) -> dict[str, Any]:
+    """The marketplace that Claude Code, Codex and Copilot read, with one plugin."""
+    about = {"name": NAME, "description": SUMMARY}
+    return about | {"owner": AUTHOR, "plugins": [about | {"author": AUTHOR} | entry]}
+
+
+def ship(files: dict[str, bytes], folder: Path) -> None:
+    """Write a tree into a folder that is new, empty, or holds an earlier tree, which goes.
+
+    `.git` stays, so the folder may be a worktree. Raises DistError before touching anything;
+    when writing fails, what was there is put back and the OSError goes on.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DistError(f"{folder}: is not a folder; choose another")
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _refuse_foreign(folder)
+        with tempfile.TemporaryDirectory(prefix=".ship-", dir=folder) as name:
+            _replace(files, folder, Path(name))
+    except BaseException:
+        if new:
+            shutil.rmtree(folder)
+        raise
+
+
+def _replace(files: dict[str, bytes], folder: Path, spare: Path) -> None:
+    fresh, old = spare / "new", spare / "old"
+    write(files, fresh)
+    old.mkdir()
+    present = [path for path in folder.iterdir() if path.name not in (".git", spare.name)]
+    moves = [(path, old / path.name) for path in present]
+    moves += [(path, folder / path.name) for path in fresh.iterdir()]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            source.rename(target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            target.rename(source)
+        raise
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for top in folder.iterdir():
+        if top.name != ".git":
+            yield top
+            yield from (path for path in top.rglob("*") if "__pycache__" not in path.parts)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise DistError for what this command did not write, or somebody changed since."""
+    hashes = _hashes(folder / SKILL)
+    for path in _inside(folder):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or name not in hashes:
+            raise DistError(f"{path}: was not put there by this command; choose another folder")
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        if hashes[name] not in (ANY, hashlib.sha256(content).hexdigest()):
+            raise DistError(f"{path}: was edited; move the folder away, then repeat")
+
+
+def _hashes(skill: Path) -> dict[str, str]:
+    """What an earlier tree holds, by its manifest; nothing if there is none that says so."""
+    try:
+        manifest = json.loads((skill / "MANIFEST.json").read_text(encoding="utf-8"))
+        hashes = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    unhashed = ("LICENSE", "README.md", MARKETPLACE, f"{SKILL}/MANIFEST.json")
+    return {f"{SKILL}/{name}": each for name, each in hashes.items()} | dict.fromkeys(unhashed, ANY)
