@@ -282,7 +282,6 @@ def _shown(reading: Reading, judged: list[Package], here: list[Trap], ahead: lis
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="versions.py",
         description="Compare a project's locked versions with those the rules are proven on.",
         epilog="Exit status: 0 nothing is below the floor, 1 something is, 2 misuse.",
     )

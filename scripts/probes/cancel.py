@@ -80,8 +80,13 @@ def _verdicts(seen: _Seen, runs: str) -> list[Verdict]:
 async def _ended_at(run: Run, kind: str, point: int, seen: _Seen) -> None:
     # A cancel costs a connection, and connecting shifts the awaits: a plain request in between.
     plain = await run.again(Trace())
+    if plain.stuck:
+        seen.stuck += 1
+        seen.add(CLEANUP, kind, f"a plain request after it does not end: it waits at {plain.waits}")
+        return
     if plain.told >= 400:
-        seen.add(CLEANUP, kind, f"a plain request after it is answered {plain.told}")
+        error = f": {plain.error!r}"[:200] if plain.error else ""
+        seen.add(CLEANUP, kind, f"a plain request after it is answered {plain.told}{error}")
     trace = Trace(cancel_at=point) if kind == CANCELLED else Trace(leave_at=point)
     answer = await run.again(trace)
     ended, told = answer.cancelled, answer.told

@@ -10,6 +10,7 @@ TRAPS = {
     "": "sqlalchemy/sessions#error-caught-in-the-block",
     BACKGROUND: "fastapi/lifespan#queue-the-job-with-its-row",
 }
+OVERTAKEN = "a middleware held the response already when its error came, and sent it all the same"
 APART = "runs after the response, in a task of its own: its client cannot be told of a failure"
 LATE = "fastapi/dependencies#one-session-alias"
 CAUGHT = "sqlalchemy/sessions#catch-a-conflict-around-a-savepoint"
@@ -43,10 +44,17 @@ def _apart(run: Run) -> list[Verdict]:
 
 def _undone(run: Run) -> Verdict:
     says = f"what it wrote was rolled back, and the client was told {run.answer.told}"
-    evidence = [f"ROLLBACK at {place}" for place in run.trace.undone]
-    if run.trace.failed:
+    trace, error = run.trace, run.answer.error
+    if not (trace.failed or error) and trace.meant.issuperset(trace.undone):
+        where = ", ".join(dict.fromkeys(trace.undone))
+        why = f"{says}: by rollback() itself, at {where}: right in a dry run, else a lost write"
+        return Verdict("commit", CANNOT_TELL, why)
+    evidence = [f"ROLLBACK at {place}" for place in trace.undone]
+    if error is not None:
+        evidence.append(f"the client had its answer when this was raised: {error!r}"[:300])
+    if trace.failed:
         evidence.append("a statement failed before, and its error was caught")
-    return Verdict("commit", FOUND, says, evidence, CAUGHT if run.trace.failed else LATE)
+    return Verdict("commit", FOUND, says, evidence, CAUGHT if trace.failed else LATE)
 
 
 async def _refused(run: Run, number: int, place: str, late: str) -> Verdict:
@@ -76,6 +84,8 @@ def _told(label: str, late: str, answer: Answer) -> Verdict:
     if answer.told >= 400 or not answer.complete:
         told = answer.told if answer.complete or not answer.status else "by a broken answer"
         return Verdict("commit", OK, f"{label}, failed: the client was told {told}")
-    how = f"it ran {late}" if late else "it ran before the response, and its error was swallowed"
     says = f"{label}, failed: the client was told {answer.told}"
+    if not late and answer.error is not None:
+        return Verdict("commit", FOUND, says, [OVERTAKEN], LATE)
+    how = f"it ran {late}" if late else "it ran before the response, and its error was swallowed"
     return Verdict("commit", FOUND, says, [how], TRAPS.get(late, LATE))

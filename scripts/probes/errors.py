@@ -10,6 +10,8 @@ from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
 TELLING = (SECRET, "hunter2", "INSERT INTO", "SELECT ", "Traceback (most recent")
 INPUTS = "fastapi/middleware#problem-details-without-inputs"
 CORS = "fastapi/middleware#cors-around-everything"
+READINESS = "fastapi/lifespan#readiness-that-answers"
+SWALLOWED = "sqlalchemy/sessions#error-caught-in-the-block"
 IDS = "fastapi/middleware#no-id-in-log-lines"
 
 
@@ -19,10 +21,13 @@ async def look(run: Run) -> list[Verdict]:
     answer = await run.again(trace)
     if not trace.statements and not trace.connects and not trace.holds:
         return [Verdict("errors", CANNOT_TELL, "it sends no statement that could fail")]
+    if not trace.early and answer.complete and answer.told < 400:
+        why = "it asks the database only after the response has begun: see commit"
+        return [Verdict("errors", CANNOT_TELL, why)]
     if _as_before(run, answer):
         why = "every statement failed, and it is answered as before: from a cache, or from nothing"
         return [Verdict("errors", CANNOT_TELL, why)]
-    found = [*_body(run.answer, answer), *_headers(run.answer, answer)]
+    found = [*_body(run, answer), *_headers(run.answer, answer)]
     if found:
         return found
     says = f"a statement that fails is answered {answer.told}, without its text"
@@ -37,8 +42,8 @@ def _as_before(run: Run, answer: Answer) -> bool:
     return reads and answer.complete and answer.told < 400 and answer.body == run.answer.body
 
 
-def _body(plain: Answer, answer: Answer) -> list[Verdict]:
-    told = [text for text in TELLING if text in answer.text and text not in plain.text]
+def _body(run: Run, answer: Answer) -> list[Verdict]:
+    told = [text for text in TELLING if text in answer.text and text not in run.answer.text]
     telling = told[0] if told else None
     if telling is not None:
         at = answer.text.index(telling)
@@ -47,7 +52,7 @@ def _body(plain: Answer, answer: Answer) -> list[Verdict]:
         return [Verdict("errors", FOUND, says, shown, INPUTS)]
     if answer.told < 400 and answer.complete:
         says = f"every statement failed, and the client was told {answer.told}"
-        trap = "fastapi/lifespan#readiness-that-answers"
+        trap = READINESS if READY.search(run.request.path) else SWALLOWED
         return [Verdict("errors", FOUND, says, [answer.text[:150]], trap)]
     return []
 

@@ -33,7 +33,7 @@ async def look(app: Any, state: dict[str, Any], plan: Any, seen: Seen) -> list[V
         for failure in ("error", "silence"):
             found.append(await _told(app, state, name, request, failure, limit, seen))
         if name == "ready":
-            found.append(await _crowd(app, state, request, limit))
+            found.append(await _crowd(app, state, request, limit, seen))
     return found
 
 
@@ -49,7 +49,7 @@ async def _told(
     trace = Trace(fail=failure)
     answer = await send(app, state, request, trace, limit=limit)
     told = _said(answer, limit)
-    asked = bool(trace.statements or trace.connects or trace.holds)
+    asked, unseen = _asked(trace), _unseen(seen)
     collect(trace, answer)
     does = "refuses" if failure == "error" else "is silent"
     what = f"{told} while the database {does}"
@@ -60,9 +60,8 @@ async def _told(
         return Verdict(
             "health", CANNOT_TELL, f"while the database {does}: {AUDIBLE}", [], "", request.label
         )
-    if name == "ready" and not asked and answer.told < 400 and (seen.alone or not seen.connects):
-        why = UNSEEN if seen.alone else "no database that this sees is in use"
-        return Verdict("health", CANNOT_TELL, f"{what}: {why}", [], "", request.label)
+    if name == "ready" and not asked and answer.told < 400 and unseen:
+        return Verdict("health", CANNOT_TELL, f"{what}: {unseen}", [], "", request.label)
     if SECRET in answer.text:
         return _verdict(request, f"{what}, with the error's text", [answer.text[:150]], ANSWERS)
     if answer.stuck:
@@ -72,7 +71,9 @@ async def _told(
     return Verdict("health", OK, what, [], "", request.label)
 
 
-async def _crowd(app: Any, state: dict[str, Any], request: Request, limit: float) -> Verdict:
+async def _crowd(
+    app: Any, state: dict[str, Any], request: Request, limit: float, seen: Seen
+) -> Verdict:
     """Several probes at once, of a database that is silent: how many connections do they take?"""
     traces = [Trace(fail="silence") for _ in range(CROWD)]
     begun = time.perf_counter()
@@ -85,6 +86,10 @@ async def _crowd(app: Any, state: dict[str, Any], request: Request, limit: float
         trace.main = None
     if any(trace.audible for trace in traces):
         return Verdict("health", CANNOT_TELL, AUDIBLE, [], "", request.label)
+    unseen = _unseen(seen)
+    if unseen and not any(map(_asked, traces)):
+        why = f"{CROWD} probes at once: {unseen}"
+        return Verdict("health", CANNOT_TELL, why, [], "", request.label)
     if taken > CROWD // 2:
         says = f"{CROWD} probes at once take {taken} connections while the database is silent"
         return _verdict(request, says, [f"answered in {seconds:.1f} s"], HANGS)
@@ -97,11 +102,22 @@ async def _most_at_once(traces: list[Trace]) -> int:
     """The most connections that were out or being opened at one time, until cancelled."""
     most = 0
     try:
-        while True:
+        while True:  # a cancellation makes it return
             most = max(most, sum(len(trace.out) + trace.opening for trace in traces))
             await asyncio.sleep(0.01)
     except asyncio.CancelledError:
         return most
+
+
+def _asked(trace: Trace) -> bool:
+    return bool(trace.statements or trace.connects or trace.holds)
+
+
+def _unseen(seen: Seen) -> str:
+    """Why an answer that asks no database may be about one all the same, or an empty string."""
+    if seen.alone:
+        return UNSEEN
+    return "" if seen.connects else "no database that this sees is in use"
 
 
 def _said(answer: Answer, limit: float) -> str:

@@ -21,6 +21,9 @@ SECRET = re.compile(
 IDENTIFIER = re.compile(r"\d+|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MARK = "probe-7f3a9c"
 FIELDS = 20  # of a body that are made wrong
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+ID = re.compile(r"(^|_|(?<=[a-z])(?=I))(id|Id|ID|pk)$")
+HUGE = 2**63  # beyond a bigint
 
 
 @dataclass(frozen=True)
@@ -34,20 +37,22 @@ class Wrong:
 
 
 async def look(run: Run) -> list[Verdict]:
-    """Each field missing, of a wrong type, NaN; each query parameter and id in the path."""
-    sent = list(wrong(*run.request.filled()))
+    """Each field missing, of a wrong type, NaN, each number 0 and -1; queries, ids in the path."""
+    sent = _sent(run)
     if not sent:
         why = "it has no body, no query and no id in its path to make wrong"
         return [Verdict("inputs", CANNOT_TELL, why)]
-    faults: dict[str, str] = {}
+    faults: dict[str, list[str]] = {}  # what went wrong, and when
     echoed: dict[str, str] = {}
     for number in range(len(sent)):
         each = _anew(run, number)
         trace = Trace()
         answer = await run.again(trace, path=each.path, body=each.body)
-        if answer.told >= 500:
+        if answer.stuck:
+            faults.setdefault(f"it waits at {answer.waits}", []).append(each.what)
+        elif answer.told >= 500:
             said = repr(answer.error) if answer.error else answer.text
-            faults.setdefault(f"{answer.told} when {each.what}", said[:150])
+            faults.setdefault(f"{answer.told}: {said[:150]}", []).append(each.what)
         elif answer.told >= 400:
             for name, mark in each.marks:
                 if mark in answer.text:
@@ -56,10 +61,10 @@ async def look(run: Run) -> list[Verdict]:
     return _verdicts(len(sent), faults, echoed)
 
 
-def _verdicts(count: int, faults: dict[str, str], echoed: dict[str, str]) -> list[Verdict]:
+def _verdicts(count: int, faults: dict[str, list[str]], echoed: dict[str, str]) -> list[Verdict]:
     found = []
     if faults:
-        evidence = [f"{what}: {error}" for what, error in list(faults.items())[:4]]
+        evidence = [f"when {_few(when)}: {error}" for error, when in list(faults.items())[:5]]
         says = "a wrong request is answered as a fault of the server"
         found.append(Verdict("inputs", FOUND, says, evidence, TRAP))
     secret = {name: when for name, when in echoed.items() if SECRET.search(name)}
@@ -73,17 +78,26 @@ def _verdicts(count: int, faults: dict[str, str], echoed: dict[str, str]) -> lis
     return [Verdict("inputs", OK, f"{count} wrong requests, none a 500, no secret repeated{plain}")]
 
 
+def _few(when: list[str]) -> str:
+    more = f", and {len(when) - 3} more" if len(when) > 3 else ""
+    return ", ".join(when[:3]) + more
+
+
+def _sent(run: Run) -> list[Wrong]:
+    return list(wrong(*run.request.filled(), run.request.filled()[1]))
+
+
 def _anew(run: Run, number: int) -> Wrong:
     """A wrong request with values that no other has: a unique column would refuse them twice."""
-    each = list(wrong(*run.request.filled()))[number]
+    each = _sent(run)[number]
     mark = f"{MARK}{uuid.uuid4().hex[:6]}"
     marks = tuple((name, value.replace(MARK, mark)) for name, value in each.marks)
     path, body = each.path.replace(MARK, mark), each.body.replace(MARK, mark)
     return Wrong(each.what, path, body, marks)
 
 
-def wrong(path: str, body: str) -> Iterator[Wrong]:
-    """Every wrong form of a request."""
+def wrong(path: str, body: str, again: str | None = None) -> Iterator[Wrong]:
+    """Every wrong form of a request; `again` is its body filled anew: what differs has to vary."""
     if body[:1] in ("{", "["):
         try:
             document = json.loads(body)
@@ -92,19 +106,54 @@ def wrong(path: str, body: str) -> Iterator[Wrong]:
         if document is not None:
             yield Wrong("the JSON is cut off", path, body[:-1], ())
             yield from _documents(path, document)
+            yield from _numbers(path, document, json.loads(again or body))
     elif body:
         yield from _forms(path, body)
-    route, _, query = path.partition("?")
-    for pair in filter(None, query.split("&")):
-        name = pair.partition("=")[0]
-        changed = f"{route}?{query.replace(pair, f'{name}={_mark(name)}')}"
+    route, mark, query = path.partition("?")
+    for number, pair in enumerate(query.split("&")):
+        name, _, value = pair.partition("=")
+        if not pair:
+            continue
+        changed = f"{route}?{_joined('&', query, number, f'{name}={_mark(name)}')}"
         yield Wrong(f"?{name} is wrong", changed, body, ((name, _mark(name)),))
-    for part in route.split("/"):
+        for each in _others(name, value) if NUMBER.fullmatch(value) else ():
+            changed = f"{route}?{_joined('&', query, number, f'{name}={each}')}"
+            yield Wrong(f"?{name} is {each}", changed, body, ())
+    for number, part in enumerate(route.split("/")):
         if IDENTIFIER.fullmatch(part):
-            changed = path.replace(part, _mark("id"), 1)
-            yield Wrong(
-                "the id in the path is wrong", changed, body, (("id in the path", _mark("id")),)
-            )
+            changed = _joined("/", route, number, _mark("id")) + mark + query
+            marks = (("id in the path", _mark("id")),)
+            yield Wrong("the id in the path is wrong", changed, body, marks)
+        for each in _others("id", part) if NUMBER.fullmatch(part) else ():
+            changed = _joined("/", route, number, str(each)) + mark + query
+            yield Wrong(f"the id in the path is {each}", changed, body, ())
+
+
+def _joined(separator: str, text: str, number: int, new: str) -> str:
+    """The text with another part at this place."""
+    parts = text.split(separator)
+    parts[number] = new
+    return separator.join(parts)
+
+
+def _others(name: object, value: object) -> list[int]:
+    """Numbers that a client may send instead.
+
+    A huge one only for an id: where it is a count, the application may obey it.
+    """
+    huge = [HUGE] if ID.search(str(name)) and "." not in str(value) else []
+    return [each for each in (0, -1, *huge) if str(each) != str(value)]
+
+
+def _numbers(path: str, document: Any, again: Any) -> Iterator[Wrong]:
+    """Each number that is the same in each request: one that is not has to be unique."""
+    same = dict(_leaves(again))
+    for place, value in list(_leaves(document))[:FIELDS]:
+        if type(value) in (int, float) and same.get(place) == value:
+            name = ".".join(map(str, place))
+            for each in _others(place[-1], value):
+                changed = json.dumps(_changed(document, place, each))
+                yield Wrong(f"{name} is {each}", path, changed, ())
 
 
 def _documents(path: str, document: Any) -> Iterator[Wrong]:

@@ -1,8 +1,10 @@
 """How long the event loop stands still in a request."""
 
 from .core.run import Run
-from .core.verdict import FOUND, OK, Verdict
+from .core.verdict import CANNOT_TELL, FOUND, OK, Verdict
 
+UNSEEN = "no line was seen: C code that keeps the interpreter's lock, as some hashes do"
+BUSY = "the machine is busy, or C code in a thread keeps the interpreter's lock"
 TRAP = "asyncio/structured-concurrency#blocking-calls-on-the-loop"
 
 
@@ -13,9 +15,14 @@ async def look(run: Run) -> list[Verdict]:
     shortest = min(run.stalls, key=lambda stall: stall.seconds)
     blocking = [f"{count} x {what}" for what, count in run.trace.blocking.most_common(3)]
     took = f"{shortest.seconds * 1000:.0f} ms"
-    if shortest.seconds > run.limits.stall:
+    idle = shortest.place.startswith("selectors:")
+    if shortest.seconds > run.limits.stall and idle and not blocking:
+        why = f"the loop was not woken for {took}: {BUSY}"
+        return [Verdict("loop", CANNOT_TELL, why)]
+    if shortest.seconds > run.limits.stall and not idle:
         says = f"the loop stood still for {took} at least, in each of {len(run.stalls)} runs"
-        evidence = [f"most of it at {shortest.place}"] if shortest.place else []
+        place = next((stall.place for stall in [shortest, *run.stalls] if stall.place), "")
+        evidence = [f"most of it at {place}" if place else UNSEEN]
         return [Verdict("loop", FOUND, says, evidence + blocking, TRAP)]
     if blocking:
         return [Verdict("loop", FOUND, "a call blocked the loop's thread", blocking, TRAP)]

@@ -70,7 +70,7 @@ def _pools_used() -> Iterator[dict[int, Any]]:
 
     pools: dict[int, Any] = {}
 
-    def connected(conn: Any) -> None:
+    def connected(conn: Any, *_: Any) -> None:  # 1.4 says whether it is a branch, too
         pools[id(conn.engine.pool)] = conn.engine.pool
 
     event.listen(Engine, "engine_connect", connected)

@@ -17,10 +17,11 @@ async def look(run: Run) -> list[Verdict]:
     """SELECTs of one text from one line, repeated with other values."""
     trace = run.trace
     if not trace.statements:
-        return [Verdict("statements", CANNOT_TELL, "it sends no statement through SQLAlchemy")]
+        why = "it sends no statement through SQLAlchemy or asyncpg"
+        return [Verdict("statements", CANNOT_TELL, why)]
     reads = [read for read in trace.reads if not CATALOGUE.search(read.sql)]
     most = _most(reads, lambda read: (read.task, read.part))
-    says = f"{trace.statements} statements, {trace.rows} rows in the longest result"
+    says = f"{trace.statements} sent, rows in the longest result: {trace.rows}"
     if len(most) >= MANY:
         different = len({(read.sql, read.parameters) for read in most})
         how = f"with {different} different values" if different > 1 else "with the same values"
@@ -30,11 +31,11 @@ async def look(run: Run) -> list[Verdict]:
     apart = _most(reads, lambda _: ())
     if len(apart) >= MANY:
         how = f"one runs {len(apart)} times {APART}, at {apart[0].place}"
-        why = f"{says}: {how}: pages and polls do, and so does a SELECT for each row"
+        why = f"{says}; {how}: pages and polls do, and so does a SELECT for each row"
         return [Verdict("statements", CANNOT_TELL, why)]
     if trace.rows < MANY:
         what = "make three rows with children in --setup, and ask for them"
-        return [Verdict("statements", CANNOT_TELL, f"{says}: {what}")]
+        return [Verdict("statements", CANNOT_TELL, f"{says}; {what}")]
     return [Verdict("statements", OK, f"{says}, no SELECT more than {len(most)} times")]
 
 

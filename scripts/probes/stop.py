@@ -99,7 +99,8 @@ def _refuse_unusable(command: str) -> None:
 def _refuse_remote(options: Any) -> None:
     """Look at the variables: in a process of its own the server's connections cannot be refused."""
     network = Network(options.host)
-    for name, value in os.environ.items():
+    for name in os.environ:
+        value = os.environ[name]
         if value.partition("://")[0].partition("+")[0] not in DATABASES or options.allow_remote:
             continue
         try:

@@ -58,13 +58,21 @@ async def rolled_back(request: Request, sku: str) -> None:
         await transaction.rollback()
 
 
+async def left_by_an_error(request: Request, sku: str) -> None:
+    with contextlib.suppress(LookupError):
+        async with request.state.pool.acquire() as connection, connection.transaction():
+            await connection.execute(INSERT, sku)
+            raise LookupError
+
+
 @pytest.mark.parametrize(
     ("work", "verdict"),
     [
         (swallowing, "found"),
         (telling, "ok"),
         (without_a_transaction, "found"),
-        (rolled_back, "found"),
+        (rolled_back, "cannot-tell"),
+        (left_by_an_error, "found"),
     ],
 )
 def test_a_commit_that_fails_is_refused(postgres_shop, work, verdict) -> None:
@@ -131,7 +139,7 @@ def test_its_statements_and_rows_are_counted(postgres_shop) -> None:
     """One SELECT, four rows, without what its pool sends to clean a connection."""
     verdicts = probed(pooled(postgres_shop, stock=at_once), LIST, wanted="statements")
 
-    assert told(verdicts, "statements").startswith("1 statements, 4 rows")
+    assert told(verdicts, "statements").startswith("1 sent, rows in the longest result: 4")
 
 
 async def one_by_one(request: Request) -> None:
@@ -190,7 +198,7 @@ def test_what_sqlalchemy_asks_of_asyncpg_is_counted_once(postgres_shop) -> None:
 
     verdicts = probed(app, LIST, wanted="statements")
 
-    assert told(verdicts, "statements").startswith("1 statements, 4 rows")
+    assert told(verdicts, "statements").startswith("1 sent, rows in the longest result: 4")
 
 
 def test_afterwards_asyncpg_is_as_it_was(postgres_shop) -> None:

@@ -193,3 +193,40 @@ def test_what_there_is_no_time_for_is_not_ok(sqlite) -> None:
 
     assert judged(verdicts, "cancel") == {"cannot-tell"}
     assert "--limit" in told(verdicts, "cancel")
+
+
+def test_a_lock_that_a_cancel_leaves_held_is_found_by_the_next_request() -> None:
+    """It waits for ever: where, is the evidence, and the probes after it are not blamed."""
+    app, lock = shop(), asyncio.Lock()
+
+    @app.get("/stock")
+    async def stock(limit: int = 3) -> None:
+        await lock.acquire()
+        await asyncio.sleep(0.001)
+        lock.release()
+
+    limits = Limits(settle=0.1, request=0.2)
+    verdicts = probed(app, "GET /stock?limit=3", wanted="cancel inputs", limits=limits)
+
+    said = told(verdicts, "cancel")
+    assert re.search(r"does not end: it waits at tests/probes/test_cancel\.py:\d+ stock", said)
+    assert {each.probe for each in verdicts} == {"cancel"}
+
+
+def test_what_the_next_request_is_answered_is_told_with_its_error() -> None:
+    """A status alone leaves the reader to look for it."""
+    app, broken = shop(), []
+
+    @app.get("/stock")
+    async def stock() -> None:
+        if broken:
+            raise LookupError(broken.pop())
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            broken.append("no connection")
+            raise
+
+    verdicts = probed(app, LIST, wanted="cancel", limits=Limits(settle=0.1))
+
+    assert "is answered 500: LookupError('no connection')" in told(verdicts, "cancel")

@@ -1,7 +1,7 @@
 """The errors probe: what the client is told when the database refuses."""
 
 import pytest
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -42,7 +42,7 @@ async def bare(request, error):
     ("answer", "expected"),
     [
         (with_its_text, {INPUTS}),
-        (with_an_empty_list, {"fastapi/lifespan#readiness-that-answers"}),
+        (with_an_empty_list, {"sqlalchemy/sessions#error-caught-in-the-block"}),
         (bare, set()),
         (correct("fastapi/middleware", "problem-details-without-inputs").problem, set()),
     ],
@@ -69,6 +69,33 @@ class Ids:
             await send(message)
 
         await self.app(scope, receive, marked)
+
+
+def test_readiness_that_swallows_the_error_is_told_apart(sqlite) -> None:
+    """There it is not a lost write, but requests that come to a broken instance."""
+    app = failing(sqlite, answer=with_an_empty_list)
+    app.add_api_route("/readyz", app.routes[-1].endpoint)
+
+    verdicts = probed(app, "GET /readyz", wanted="errors")
+
+    assert traps(verdicts) == {"fastapi/lifespan#readiness-that-answers"}
+
+
+def test_a_statement_after_the_response_is_left_to_commit(sqlite) -> None:
+    """Its client could not be told of a background task that fails."""
+    app = shop(sqlite.url)
+
+    async def later(sessions) -> None:
+        async with sessions() as session:
+            await session.scalars(READ)
+
+    @app.post("/stock", status_code=202)
+    async def stock(request: Request, tasks: BackgroundTasks) -> None:
+        tasks.add_task(later, request.state.sessions)
+
+    verdicts = probed(app, "POST /stock", wanted="errors")
+
+    assert judged(verdicts, "errors") == {"cannot-tell"}, told(verdicts, "errors")
 
 
 @pytest.mark.parametrize("everywhere", [False, True])

@@ -53,9 +53,9 @@ def healthy(store, **routes):
 )
 def test_readiness_that_checks_nothing_or_hangs_is_found(sqlite, route, expected) -> None:
     """It says 200 without a statement, or waits as long as the database is silent."""
-    app = healthy(sqlite, ready=route)
+    app, limits = healthy(sqlite, ready=route), QUICK if expected else Limits()
 
-    verdicts = probed(app, LIST, wanted="health", ready="/ready", limits=QUICK)
+    verdicts = probed(app, LIST, wanted="health", ready="/ready", limits=limits)
 
     assert traps(verdicts) == expected, told(verdicts, "health")
 
@@ -178,3 +178,13 @@ def test_the_drivers_own_patience_ends_a_silence(postgres_shop) -> None:
 
     assert "no answer" not in told(verdicts, "health")
     assert judged(verdicts, "health") >= {"ok"}, told(verdicts, "health")
+
+
+def test_a_crowd_that_asks_a_database_nobody_sees_cannot_be_told_of() -> None:
+    """No connection was counted, which is no proof that none was taken."""
+    app = shop()
+    app.get("/ready")(pretending)
+
+    verdicts = probed(app, wanted="health", ready="/ready", limits=QUICK)
+
+    assert judged(verdicts, "health") == {"cannot-tell"}, told(verdicts, "health")

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from tests.harness.probing import found, judged, probed, told
+from tests.observers.shipped import shipped
 from tests.probes.shop import READ, shop
 
 
@@ -46,7 +47,7 @@ def test_the_same_call_in_a_thread_is_fine(work) -> None:
 
     verdicts = probed(app, "GET /work", wanted="loop")
 
-    assert judged(verdicts, "loop") == {"ok"}, told(verdicts, "loop")
+    assert not found(verdicts), told(verdicts, "loop")
 
 
 @pytest.mark.parametrize(("plain", "verdict"), [(False, "found"), (True, "ok")])
@@ -98,3 +99,34 @@ def test_one_slow_run_among_quick_ones_is_no_stall() -> None:
     verdicts = probed(app, "GET /work", wanted="loop")
 
     assert judged(verdicts, "loop") == {"ok"}, told(verdicts, "loop")
+
+
+def stalled(*stalls):
+    """What the probe says of a request with these stalls, where no more can be seen."""
+    run = shipped("core.run")
+    seen = run.Run(None, {}, None, run.Limits(stall=0.05))
+    seen.traces = [shipped("core.trace").Trace()]
+    seen.stalls = [shipped("core.loop").Stall(*each) for each in stalls] * 7
+    (verdict,) = asyncio.run(shipped("loop").look(seen))
+    return verdict
+
+
+def test_a_stall_whose_line_one_run_missed_is_named_by_another() -> None:
+    """The sampler runs when the interpreter lets it, which is not in each run."""
+    verdict = stalled((0.2, ""), (0.3, "shop.py:3 pay"))
+
+    assert verdict.evidence == ["most of it at shop.py:3 pay"]
+
+
+def test_a_stall_without_a_line_says_what_that_means() -> None:
+    """Nothing of Python's ran meanwhile, the sampler neither."""
+    verdict = stalled((0.2, ""))
+
+    assert "keeps the interpreter's lock" in verdict.evidence[0]
+
+
+def test_a_loop_that_waits_itself_is_not_stalled_by_the_request() -> None:
+    """On a busy machine it is not woken in time, which is no fault of the application's."""
+    verdict = stalled((0.2, "selectors:468 select"))
+
+    assert verdict.verdict == "cannot-tell"

@@ -1,8 +1,11 @@
 """Load an ASGI application, and run its lifespan as a server does."""
 
 import asyncio
+import difflib
 import importlib
+import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -11,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .client import SPEC
-from .places import OWN
+from .places import OWN, is_user
 
 STARTUP = 60.0  # seconds
+VALUE = re.compile(r"""(?:'([^']*)'|"([^"]*)"|([^'"\s].*?)?)(?:\s+#.*)?""")  # and a comment
 
 
 class ApplicationError(RuntimeError):
@@ -32,13 +36,28 @@ def load(name: str, *, factory: bool, folder: Path) -> Any:
         found: Any = importlib.import_module(module)
         for part in (attribute or "app").split("."):
             found = getattr(found, part)
+        if factory and not isinstance(found, type) and not inspect.isroutine(found):
+            raise TypeError("it is no function that makes an application: leave --factory out")
         return found() if factory else found
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may even call sys.exit()
-        missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
-        hint = f"\n{folder} has no such module: --app-dir says where it is" if missing else ""
-        raise ApplicationError(f"{name} does not load:\n{last_words(error)}{hint}") from error
+        text = f"{name} does not load:\n{last_words(error)}{_hint(error, module, folder)}"
+        raise ApplicationError(text) from error
+
+
+def _hint(error: BaseException, module: str, folder: Path) -> str:
+    """What to write instead of a name that does not exist."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name == module.partition(".")[0]:
+            return f"\n{folder} has no such module: --app-dir says where it is"
+        if error.name == module and "not a package" in str(error):
+            inner, _, last = module.rpartition(".")
+            return f"\nwrite MODULE:APP, as {inner}:{'app' if last == 'py' else last}"
+    if isinstance(error, AttributeError) and error.obj is sys.modules.get(module):
+        near = difflib.get_close_matches(error.name, dir(error.obj), n=3)
+        return f"\nit has {', '.join(near)}" if near else ""
+    return ""
 
 
 def call(name: str, folder: Path) -> Callable[..., Any]:
@@ -63,10 +82,12 @@ def read_env(path: Path) -> None:
         name, sign, value = text.partition("=")
         if not sign:
             raise ApplicationError(f"{path}:{number}: is no NAME=value: {line!r}")
-        value = value.strip()
-        if value[:1] in "'\"" and value[:1] == value[-1:] and len(value) > 1:
-            value = value[1:-1]
-        os.environ.setdefault(name.strip(), value)
+        read = VALUE.fullmatch(value.strip())
+        if read is None:
+            raise ApplicationError(
+                f"{path}:{number}: its quote does not close, or goes on: {line!r}"
+            )
+        os.environ.setdefault(name.strip(), next((each for each in read.groups() if each), ""))
 
 
 @asynccontextmanager
@@ -98,8 +119,8 @@ async def running(app: Any) -> AsyncIterator[dict[str, Any]]:
         if message:
             await asyncio.wait({task}, timeout=1)  # it says that it failed, and then raises
         error = task.exception() if task.done() and not task.cancelled() else None
-        said = message.get("message", "").strip() or (last_words(error) if error else "")
-        told = said[-1500:] or ("it ended" if task.done() else f"no answer in {STARTUP:.0f} s")
+        told = last_words(error) if error else message.get("message", "").strip()[-1500:]
+        told = told or ("it ended" if task.done() else f"no answer in {STARTUP:.0f} s")
         task.cancel()
         raise ApplicationError(f"the lifespan's {name} failed: {told}") from error
 
@@ -113,12 +134,15 @@ async def running(app: Any) -> AsyncIterator[dict[str, Any]]:
 
 
 def last_words(error: BaseException) -> str:
-    """The end of the traceback, from the user's first line on."""
+    """The end of the traceback: the user's lines, and the one that raised it."""
     told = traceback.TracebackException.from_exception(error)
     cause: traceback.TracebackException | None = told
     while cause is not None:
         theirs = [each for each in cause.stack if not _machinery(each.filename)]
-        cause.stack = traceback.StackSummary.from_list(theirs[-6:])
+        users = [each for each in theirs if is_user(each.filename)]
+        if users and theirs[-1] is not users[-1]:
+            users.append(theirs[-1])  # where it was raised, without the libraries in between
+        cause.stack = traceback.StackSummary.from_list((users or theirs)[-6:])
         context = cause.__context__
         if context is not None and all(_machinery(each.filename) for each in context.stack):
             cause.__context__ = None  # what the import system tried first

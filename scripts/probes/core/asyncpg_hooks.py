@@ -164,7 +164,7 @@ class _Hooks:
         control = word in ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "END")
         hold.busy(word if control else f"the statement at {place}")
         if not control:
-            trace.statements += 1
+            trace.sends()
             limit = limit or connection._config.command_timeout
             await self._fail(trace, "ConnectionDoesNotExistError", limit)
         writes = bool(WRITES.match(query))
@@ -175,7 +175,7 @@ class _Hooks:
                 await self._refuse(connection, alone)
         elif hold.wrote and word == "ROLLBACK" and " TO " not in query.upper():
             hold.wrote = False
-            trace.undone.append(place)
+            trace.rolls_back(here())
         try:
             result = await send()
         except self.exceptions.PostgresError:

@@ -11,12 +11,12 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from . import application
-from .places import place, stack
+from .places import look_below, place, stack
 from .requests import Request, RequestError, read_header, read_request
 from .run import Limits
 from .session import MisuseError, Plan, examine
@@ -29,25 +29,30 @@ REQUEST = 10.0  # seconds until a request counts as stuck
 STILL = 30.0  # seconds beyond its limit in which a probe must end
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the options ask for, read."""
+
+    options: Any
+    folder: Path  # where the application's code is
+    requests: list[Request]
+    headers: dict[str, str]
+    wanted: set[str]
+
+
 def main(options: Any, in_process: tuple[str, ...]) -> int:
     """Probe what the options name; print it; return the exit status."""
-    folder = options.app_dir.resolve()
     try:
-        headers = dict(map(read_header, options.header))
-        requests = [read_request(text, headers) for text in options.request]
-        if not folder.is_dir():
-            raise MisuseError(f"--app-dir {options.app_dir}: no such folder")
-        if options.env_file is not None:
-            application.read_env(options.env_file)
+        asked = _read(options, in_process)
     except (RequestError, MisuseError, application.ApplicationError) as error:
         print(f"probe.py: {error}", file=sys.stderr)
         return MISUSE
-    wanted = set(options.probe or in_process)
     with _output(verbose=options.verbose) as (report, messages):
         talker = Talker(messages, options.limit)
         try:
-            verdicts = _in_process(options, folder, requests, headers, wanted, talker)
-            verdicts += _serving(options, folder, requests, headers, wanted, talker)
+            verdicts = _in_process(asked, talker) if asked.wanted - {"stop"} else []
+            if "stop" in asked.wanted:
+                verdicts += _serving(asked, talker)
         except (RequestError, MisuseError, application.ApplicationError) as error:
             print(f"probe.py: {error}", file=messages)
             return MISUSE
@@ -68,43 +73,54 @@ def main(options: Any, in_process: tuple[str, ...]) -> int:
     return SOMETHING if FOUND in kinds else FINE if OK in kinds else MISUSE
 
 
-def _in_process(
-    options: Any,
-    folder: Path,
-    requests: list[Request],
-    headers: dict[str, str],
-    wanted: set[str],
-    talker: "Talker",
-) -> list[Verdict]:
-    if not wanted - {"stop"}:
-        return []
+def _read(options: Any, in_process: tuple[str, ...]) -> Asked:
+    """Raises what says why an option is wrong."""
+    folder = options.app_dir.resolve()
+    headers = dict(map(read_header, options.header))
+    requests = [read_request(text, headers) for text in options.request]
+    if not folder.is_dir():
+        raise MisuseError(f"--app-dir {options.app_dir}: no such folder")
+    if options.env_file is not None:
+        application.read_env(options.env_file)
+    return Asked(options, folder, requests, headers, set(options.probe or in_process))
+
+
+def _in_process(asked: "Asked", talker: "Talker") -> list[Verdict]:
+    options, folder = asked.options, asked.folder
     talker.begin("the application starts", application.STARTUP)
-    app = application.load(options.app, factory=options.factory, folder=folder)
     ready, live = (
-        Request("GET", path, "", dict(headers)) if path else None
+        Request("GET", path, "", dict(asked.headers)) if path else None
         for path in (options.ready, options.live)
     )
-    setup = application.call(options.setup, folder) if options.setup else None
-    plan = Plan(
-        requests,
-        wanted,
-        Limits(
-            points=options.points, request=min(REQUEST, options.limit), cuts=options.limit * 2 / 3
-        ),
-        ready,
-        live,
-        setup,
-        options.host,
-        options.allow_remote,
-        options.limit,
-        folder,
-        guess=headers,
+    limits = Limits(
+        points=options.points, request=min(REQUEST, options.limit), cuts=options.limit * 2 / 3
     )
+
+    async def run() -> list[Verdict]:
+        # As uvicorn loads it, inside the loop: what is made at import belongs to that one.
+        look_below(folder)
+        app = application.load(options.app, factory=options.factory, folder=folder)
+        setup = application.call(options.setup, folder) if options.setup else None
+        plan = Plan(
+            asked.requests,
+            asked.wanted,
+            limits,
+            ready,
+            live,
+            setup,
+            options.host,
+            options.allow_remote,
+            options.limit,
+            folder,
+            guess=asked.headers,
+        )
+        return await examine(app, plan, talker.begin)
+
     # Not asyncio.run(): at its end it waits for tasks that swallow their cancel. And asyncio's own
     # loop, as uvloop connects unseen.
     loop = asyncio.SelectorEventLoop()
     asyncio.set_event_loop(loop)
-    main = loop.create_task(examine(app, plan, talker.begin))
+    main = loop.create_task(run())
     try:
         return loop.run_until_complete(main)
     except KeyboardInterrupt:
@@ -113,18 +129,11 @@ def _in_process(
         raise
 
 
-def _serving(
-    options: Any,
-    folder: Path,
-    requests: list[Request],
-    headers: dict[str, str],
-    wanted: set[str],
-    talker: "Talker",
-) -> list[Verdict]:
-    if "stop" not in wanted:
-        return []
+def _serving(asked: "Asked", talker: "Talker") -> list[Verdict]:
     stop = importlib.import_module("...stop", __name__)
-    verdicts: list[Verdict] = stop.look(options, folder, requests, headers, talker.begin)
+    verdicts: list[Verdict] = stop.look(
+        asked.options, asked.folder, asked.requests, asked.headers, talker.begin
+    )
     return verdicts
 
 

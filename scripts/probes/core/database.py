@@ -16,7 +16,7 @@ from .places import here, task_id
 from .trace import CURRENT, Hold, Trace
 
 WRITES = re.compile(r"\s*(insert|update|delete|merge|copy|create|alter|drop|truncate)\b", re.I)
-SECRET = "probe-secret postgresql://probe:hunter2@db.internal/probe"  # noqa: S105 - nobody's
+SECRET = "probe-secret postgresql://probe:hunter2@db.example/probe"  # noqa: S105 - nobody's
 
 
 @dataclass
@@ -78,7 +78,7 @@ class _Listener:
         self.allowed, self.seen, self.loop = allowed, seen, loop
 
     def connects(self, dialect: Any, record: Any, arguments: Any, options: Any) -> None:
-        for host in _hosts(dialect, options):
+        for host in hosts(options, postgresql=dialect.name == "postgresql"):
             if not self.allowed(host):
                 self.seen.refused.add(host)
                 raise failure(dialect, "OperationalError", f"refused by the probe: {host}")
@@ -126,7 +126,7 @@ class _Listener:
             return
         place, _frames = trace.where(here())
         _held(conn).busy(f"the statement at {place}")
-        trace.statements += 1
+        trace.sends()
         if not conn.dialect.is_async and threading.get_ident() == self.loop:
             trace.blocking[f"a statement of a synchronous driver at {place}"] += 1
 
@@ -156,7 +156,7 @@ class _Listener:
         trace, hold = CURRENT.get(), _held(conn)
         hold.busy("ROLLBACK")
         if trace is not None and hold.wrote:
-            trace.undone.append(trace.where(here())[0])
+            trace.rolls_back(here())
         hold.wrote = False
 
     def commits(self, conn: Any) -> None:
@@ -170,10 +170,10 @@ class _Listener:
             _refuse_commit(conn.dialect)
 
 
-def _hosts(dialect: Any, options: dict[str, Any]) -> list[str]:
+def hosts(options: dict[str, Any], *, postgresql: bool = True) -> list[str]:
     """The hosts of a connect, but for sockets in the file system."""
     asked = options.get("hostaddr") or options.get("host")
-    if not asked and dialect.name == "postgresql":
+    if not asked and postgresql:
         asked = os.environ.get("PGHOST")  # as libpq does, which connects unseen by audit hooks
     several = asked if isinstance(asked, list | tuple) else str(asked or "").split(",")
     return [host for host in map(str, several) if host and not host.startswith("/")]

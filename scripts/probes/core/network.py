@@ -11,9 +11,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import getaddrinfo
 from typing import Any
 
-from .places import DRIVERS, belongs, here
+from .places import DRIVERS, Frame, belongs, here
 from .trace import CURRENT
 
 LOCAL = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
@@ -33,7 +34,7 @@ class Network:
         self._addresses: set[str] = set()
         for host in hosts:
             try:
-                self._addresses |= {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+                self._addresses |= {str(each[4][0]) for each in getaddrinfo(host, None)}
             except OSError:
                 continue  # the application will be told so itself
 
@@ -86,12 +87,25 @@ def guarded(network: Network) -> Iterator[None]:
         _watching.pop()
 
 
+def _drivers(frames: list[Frame]) -> bool:
+    return any(belongs(frame.file, *DRIVERS) for frame in frames)
+
+
 @contextmanager
 def dials_counted(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Count each connection that a client on this loop opens, whatever it speaks.
+    """Count each connection that a client opens on this loop or in a thread, whatever it speaks.
 
     What cannot be opened is noted: refused by the probe, or of a host that has no address here.
     """
+    plain = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        plain(self, address)
+        trace = CURRENT.get()
+        if trace is not None and self.gettimeout() != 0:  # else it is the loop's
+            frames = here()
+            trace.dialled(address, trace.where(frames)[0], database=_drivers(frames))
+
     original = loop.create_connection
     names = ("getaddrinfo", "sock_connect")
     originals = {name: getattr(loop, name) for name in names}
@@ -115,15 +129,11 @@ def dials_counted(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         place = trace.where(frames)[0] if trace is not None else ""
         transport, protocol = await original(*arguments, **options)
         if trace is not None:
-            peer = transport.get_extra_info("peername")
-            name = ":".join(map(str, peer[:2])) if isinstance(peer, tuple) else str(peer)
-            what = f"{name}, opened at {place}"
-            trace.dials[what] += 1
-            if any(belongs(frame.file, *DRIVERS) for frame in frames):
-                trace.databases.add(what)
+            trace.dialled(transport.get_extra_info("peername"), place, database=_drivers(frames))
         return transport, protocol
 
     loop.create_connection = create_connection  # type: ignore[method-assign]
+    socket.socket.connect = connect  # type: ignore[method-assign]
     for name in names:
         setattr(loop, name, noting(name))
     try:
@@ -131,3 +141,4 @@ def dials_counted(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     finally:
         for name in ("create_connection", *names):
             delattr(loop, name)
+        socket.socket.connect = plain  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import os
 import sys
 import sysconfig
 import threading
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,10 @@ from typing import Any, NamedTuple
 PACKAGE = Path(__file__).resolve().parent.parent
 OWN = (str(PACKAGE) + os.sep, str(PACKAGE.with_name("probe.py")))
 STDLIB = sysconfig.get_path("stdlib") + os.sep
-DRIVERS = ("sqlalchemy", "asyncpg", "aiomysql", "asyncmy")
+DRIVERS = (
+    "sqlalchemy", "asyncpg", "aiomysql", "asyncmy", "psycopg", "psycopg_pool", "psycopg2",
+    "pymysql",
+)  # fmt: skip
 KINDS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}  # coroutines and generators
 
 
@@ -74,6 +78,22 @@ def place(frames: Iterable[Frame]) -> str:
     others = [frame for frame in known if not belongs(frame.file, *DRIVERS)]
     other = next((frame for frame in others if starts(frame.file)), next(iter(others), None))
     return f"{module(other.file)}:{other.line} {other.function}" if other else "?"
+
+
+def caller(frames: Iterable[Frame]) -> str:
+    """The function that the innermost of the user's frames called; empty without one."""
+    called = ""
+    for frame in frames:
+        if is_user(frame.file):
+            return called
+        called = "" if frame.file.startswith(OWN) else frame.function
+    return ""
+
+
+def raised(error: BaseException) -> str:
+    """The user's innermost line that an error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return place(Frame(each.filename, each.lineno or 0, each.name) for each in reversed(frames))
 
 
 def stack(frame: FrameType | None) -> Iterator[Frame]:

@@ -1,14 +1,15 @@
 """`METHOD PATH [BODY]`: what to send, with values that are filled in anew each time."""
 
 import itertools
+import json
 import re
-import time
+import secrets
 import uuid
 from dataclasses import dataclass, field
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"}
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_numbers = itertools.count(int(time.time()))
+_numbers = itertools.count(10**6 + secrets.randbelow(2 * 10**9))  # no two runs share any
 
 
 class RequestError(Exception):
@@ -39,6 +40,17 @@ class Request:
             return ""
         json = self.body[0] in "[{"
         return "application/json" if json else "application/x-www-form-urlencoded"
+
+    @property
+    def fault(self) -> str:
+        """Why a body that looks like JSON is none, or an empty string."""
+        body = self.filled()[1]
+        try:
+            if body[:1] in ("{", "["):
+                json.loads(body)
+        except ValueError as error:
+            return f"its body is no JSON: {error}"
+        return ""
 
     def filled(self) -> tuple[str, str]:
         """Path and body with `{{uuid}}` and `{{n}}` anew, and with the values of the set-up.

@@ -5,20 +5,24 @@ import gc
 import time
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from .client import Answer, send
 from .loop import Stall, stalls
+from .places import raised
 from .requests import Request
 from .tasks import task_factory
 from .trace import Trace
 
 BLIND = "the application sets a task factory of its own, so its tasks are not seen"
 
+LIMITED = "lift the rate limit while this runs"
 GIVE = {
     (401, 403): "give a --header 'Authorization: ...', or headers by --setup",
     (404, 410): "is there such a path? what it asks for is made in --setup, and named {{name}}",
     (405, 501): "give another method",
     (409,): "give {{uuid}} where a value must not come twice",
+    (429,): LIMITED,
     (400, 415, 422): "give what it misses: --request 'METHOD PATH BODY'",
 }
 
@@ -52,6 +56,8 @@ class Run:
     leaks: list[str] = field(default_factory=list)  # connections that were not given back
     usual: list[str] = field(default_factory=list)  # tasks that outlive the request anyway
     answer: Answer = field(default_factory=Answer)
+    limited: bool = False  # it was answered 429
+    broken: bool = False  # what a probe made fail once has stayed broken
     blind: bool = False  # the application's own task factory hides its tasks
 
     @property
@@ -65,16 +71,28 @@ class Run:
         return not self.trace.holds or any(hold.pooled for hold in self.trace.holds)
 
     @property
+    def redirect(self) -> str:
+        """Where it is sent instead of an answer, or an empty string."""
+        location = self.answer.header("location") if 300 <= self.answer.told < 400 else None
+        return location or ""
+
+    @property
     def failed(self) -> str:
         """Why nothing can be told of the request, or an empty string."""
         if self.answer.stuck:
             seconds, at = self.limits.request, self.answer.waits
             return f"it did not end in {seconds:.0f} s: it waits at {at}"
+        elsewhere, asked = urlsplit(self.redirect).path, self.request.filled()[0].partition("?")[0]
+        if self.redirect and asked != elsewhere and asked.rstrip("/") == elsewhere.rstrip("/"):
+            return f"it is answered {self.answer.told}, as the path has to be {elsewhere}"
         if self.answer.told < 400:
             return ""
         told = self.answer.told
-        error = f" {self.answer.error!r}" if self.answer.error else ""
+        raised_by = self.answer.error
+        error = f" {raised_by!r} at {raised(raised_by)}" if raised_by else ""
         give = next((f" ({text})" for statuses, text in GIVE.items() if told in statuses), "")
+        if told in (400, 415, 422) and self.request.fault:
+            give = f" ({self.request.fault})"
         if len(self.traces) > 1:
             give = f", after {len(self.traces) - 1} that went well: it cannot be repeated as it is"
         return f"it is answered {told}{give}: {self.answer.text[:300]}{error}"
@@ -103,7 +121,9 @@ class Run:
     async def send(self, trace: Trace, **changes: Any) -> Answer:
         """Send it once, and wait for nothing else."""
         limits = {"limit": self.limits.request, "patience": self.limits.patience}
-        return await send(self.app, self.state, self.request, trace, **limits, **changes)
+        answer = await send(self.app, self.state, self.request, trace, **limits, **changes)
+        self.limited = self.limited or answer.told == 429
+        return answer
 
 
 async def settled(trace: Trace, usual: Any = (), limit: float = 1.0) -> None:

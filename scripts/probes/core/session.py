@@ -10,24 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from .. import health, tasks
-from . import application, asyncpg_hooks, database, network
+from . import application, asyncpg_hooks, database, libpq_hooks, network
 from .client import LATEST
 from .places import look_below
 from .requests import Request
 from .routes import guessed, readable
-from .run import Limits, Run
+from .run import LIMITED, Limits, Run
 from .tasks import task_factory
 from .trace import Trace
 from .verdict import CANNOT_TELL, FOUND, Verdict
 
 # The probes of a request in the order of their worth; each is a module beside this folder.
 OF_A_REQUEST = (
-    "commit", "checkouts", "loop", "errors", "dials", "cancel", "statements", "inputs", "restart",
+    "commit", "checkouts", "loop", "errors", "dials", "cancel", "statements", "inputs",
 )  # fmt: skip
-BREAKING = ("commit", "errors")  # what the application has to survive
+SPOILING = "restart"  # leaves connections in the pool that the next requests have to replace
+BREAKING = ("commit", "errors", "cancel")  # what the application has to survive
 OF_A_SESSION = ("PendingRollbackError", "InvalidRequestError")
 SHARED = "sqlalchemy/sessions#session-shared-by-tasks"
 STAYS = "what failed once stays broken; the probes after it could tell nothing"
+NO_FURTHER = "what it is sent to is not looked at"
 SHUTDOWN = "fastapi/lifespan#a-shutdown-longer-than-its-grace-period"
 Setup = Callable[[Any, dict[str, Any]], Any]
 Progress = Callable[[str], None]
@@ -69,6 +71,7 @@ async def examine(app: Any, plan: Plan, progress: Progress = lambda _: None) -> 
     with ExitStack() as stack:
         stack.enter_context(database.watched(allowed, seen))
         stack.enter_context(asyncpg_hooks.watched(allowed, seen))
+        stack.enter_context(libpq_hooks.watched(allowed, seen))
         stack.enter_context(network.guarded(around))
         stack.callback(loop.set_task_factory, usual)
         stack.callback(loop.set_exception_handler, handler)
@@ -107,6 +110,9 @@ class _Session:
                     if not run.failed:
                         runs.append(run)
                 found += await self._health(state)
+                for run in runs:
+                    if SPOILING in self.plan.wanted and not run.broken:
+                        found += await self._looked(SPOILING, run)
                 if "tasks" in self.plan.wanted:
                     for run in runs:
                         trace = Trace()
@@ -176,20 +182,36 @@ class _Session:
             return [Verdict("request", CANNOT_TELL, run.failed, request=run.request.label)]
         del run.traces[0], run.stalls[0]  # the first one warms up
         found: list[Verdict] = []
+        if run.redirect:
+            says = f"it is answered {run.answer.told}, and sent to {run.redirect}: {NO_FURTHER}"
+            found.append(Verdict("request", CANNOT_TELL, says))
         for name in OF_A_REQUEST:
             if name in self.plan.wanted:
-                self.progress(f"{run.request.label}: {name}")
-                look = importlib.import_module(f"...{name}", __name__).look
-                found += await self._within_limit(name, look(run))
+                found += await self._looked(name, run)
+            if run.limited:
+                run.broken = True
+                break
             if name in BREAKING and name in self.plan.wanted:
                 answer = await run.again(Trace())
+                if name == "cancel" and answer.told >= 500 and not answer.stuck:
+                    answer = await run.again(Trace())  # the one before replaced a connection
                 if answer.stuck or answer.told >= 500:
-                    told = "nothing" if answer.stuck else f"{answer.told} {answer.error!r}"
-                    says = f"after it the request as it is is answered {told}"
+                    told = f"is answered {answer.told} {answer.error!r}"
+                    told = f"does not end, and waits at {answer.waits}" if answer.stuck else told
+                    says = f"after it the request as it is {told}"
                     kind = FOUND if name == "commit" else CANNOT_TELL  # a breaker may be open
                     shared = type(answer.error).__name__ in OF_A_SESSION
                     found.append(Verdict(name, kind, says[:300], [STAYS], SHARED if shared else ""))
+                    run.broken = True
                     break
+        return [_named(each, run.request) for each in found]
+
+    async def _looked(self, name: str, run: Run) -> list[Verdict]:
+        self.progress(f"{run.request.label}: {name}")
+        look = importlib.import_module(f"...{name}", __name__).look
+        found = await self._within_limit(name, look(run))
+        if run.limited:
+            found = [Verdict(name, CANNOT_TELL, f"requests are answered 429: {LIMITED}")]
         return [_named(each, run.request) for each in found]
 
     async def _health(self, state: dict[str, Any]) -> list[Verdict]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .places import Frame, belongs, chain, is_user, module, place, task_id
+from .places import Frame, belongs, caller, chain, is_user, module, place, starts, task_id
 
+BY_NAME = ("rollback", "execute")  # functions that are called to undo what was written
 CURRENT: contextvars.ContextVar["Trace | None"] = contextvars.ContextVar("probe", default=None)
 
 
@@ -94,6 +95,7 @@ class Trace:
     chunks: int = 0
     suspensions: int = 0
     statements: int = 0
+    early: bool = False  # whether it asked a database before the response began
     connects: int = 0
     opened: list[str] = field(default_factory=list)  # where, one for each of these connects
     opening: int = 0  # of these, connections that are being opened
@@ -102,6 +104,7 @@ class Trace:
     commits: list[tuple[str, str]] = field(default_factory=list)  # (place, when), of what wrote
     apart: list[str] = field(default_factory=list)  # COMMITs in tasks that outlive the response
     undone: list[str] = field(default_factory=list)  # where what was written was rolled back
+    meant: set[str] = field(default_factory=set)  # of these, where the user's code says rollback()
     failed: int = 0  # statements that raised
     holds: list[Hold] = field(default_factory=list)
     out: list[Hold] = field(default_factory=list)
@@ -125,11 +128,28 @@ class Trace:
     def takes(self, hold: Hold) -> None:
         """A connection leaves its pool."""
         hold.rest(open=hold.open)
+        self.asks()
         mine = (hold.task, id(self.main))
         others = [each for each in self.out if each.task in mine and each.pool == hold.pool]
         self.nested += [(each.taken, hold.taken) for each in others]
         self.holds.append(hold)
         self.out.append(hold)
+
+    def asks(self) -> None:
+        """A database is asked for something."""
+        self.early = self.early or not self.began
+
+    def sends(self) -> None:
+        """A statement is about to be sent."""
+        self.asks()
+        self.statements += 1
+
+    def rolls_back(self, frames: list[Frame]) -> None:
+        """What a transaction wrote is undone."""
+        place, frames = self.where(frames)
+        self.undone.append(place)
+        if caller(frames) in BY_NAME:
+            self.meant.add(place)
 
     def commits_at(self, place: str, frames: list[Frame]) -> bool:
         """A transaction that wrote is about to be committed; returns whether to refuse that."""
@@ -147,6 +167,7 @@ class Trace:
     @contextmanager
     def opens(self, place: str) -> Iterator[None]:
         """A connection to the database is being opened, at a place of the user's."""
+        self.asks()
         self.connects += 1
         self.opened.append(place)
         self.opening += 1
@@ -155,6 +176,14 @@ class Trace:
         finally:
             self.opening -= 1
 
+    def dialled(self, peer: Any, place: str, *, database: bool) -> None:
+        """A connection was opened, at a place of the user's."""
+        name = ":".join(map(str, peer[:2])) if isinstance(peer, tuple) else str(peer)
+        what = f"{name}, opened at {place}"
+        self.dials[what] += 1
+        if database:
+            self.databases.add(what)
+
     def note_read(self, sql: str, parameters: object, place: str) -> None:
         """A SELECT was answered."""
         self.reads.append(Read(sql, repr(parameters), place, task_id(), self.chunks))
@@ -162,12 +191,17 @@ class Trace:
     def where(self, frames: list[Frame]) -> tuple[str, list[Frame]]:
         """The user's place among frames, or in those that started the running task.
 
-        SQLAlchemy leaves its `async with` blocks in a task of its own, which holds no user's frame.
+        SQLAlchemy leaves its `async with` blocks in a task of its own, which holds no user's frame,
+        and before Python 3.12 wait_for() makes a task that holds no frame but the library's.
         """
-        if not any(is_user(frame.file) for frame in frames):
-            started = self.started.get(task_id())
-            if started is not None and any(is_user(frame.file) for frame in started.frames):
-                frames = started.frames
+        started = self.started.get(task_id())
+        if started is not None:
+            for known in (is_user, starts):
+                if any(known(frame.file) for frame in frames):
+                    break
+                if any(known(frame.file) for frame in started.frames):
+                    frames = started.frames
+                    break
         return place(frames), frames
 
     def suspends(self, coroutine: Any) -> tuple[list[Hold], str, float]:

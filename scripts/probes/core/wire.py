@@ -100,7 +100,7 @@ class Connection:
     async def conversed(self) -> None:
         """Read a WebSocket's frames until the server ends it, and answer pings and its goodbye."""
         try:
-            while True:
+            while not self.reader.at_eof():
                 first, size = await self.reader.readexactly(2)
                 if size >= 126:
                     wide = await self.reader.readexactly(2 if size == 126 else 8)
