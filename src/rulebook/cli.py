@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     ship = command("ship", "write the branch that users install from: DIR/skills and a few files")
     folder = "new, empty, or shipped into before; its .git stays"
     ship.add_argument("folder", type=Path, metavar="DIR", help=folder)
-    owner = "whose repository the texts name (default: the placeholder OWNER)"
-    ship.add_argument("--owner", default="OWNER", help=owner)
+    owner = "whose repository the texts name (default: as in pyproject.toml)"
+    ship.add_argument("--owner", help=owner)
     ship.set_defaults(run=_ship)
     site = command("site", "write the documentation site into a folder")
     folder = "new, empty, or written by this command before"
@@ -147,16 +147,16 @@ def _new(arguments: argparse.Namespace) -> int:
 
 
 def _ship(arguments: argparse.Namespace) -> int:
-    from rulebook.dist import OWNER, DistError, ship, tree
+    from rulebook.dist import OWNER, DistError, project_owner, ship, tree
     from rulebook.payload import PayloadError
-    from rulebook.versions import project_version
 
-    folder, root, owner = arguments.folder.resolve(), arguments.root.resolve(), arguments.owner
+    folder, root = arguments.folder.resolve(), arguments.root.resolve()
+    owner = project_owner(root) if arguments.owner is None else arguments.owner
     if not OWNER.fullmatch(owner):
         print(f"rulebook: {owner!r}: is no owner's name; letters, digits, -", file=sys.stderr)
         return MISUSE
     try:
-        files = tree(root, project_version(root), owner)
+        files = tree(root, owner)
         ship(files, folder)
     except PayloadError as error:
         print(f"rulebook: {error}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The documentation site: pages made from rules, error texts and tests, and what builds them."""
