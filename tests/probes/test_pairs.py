@@ -9,6 +9,8 @@ from tests.harness.probing import Limits, found, judged, probed
 from tests.probes.pairs import CASES, Case
 from tests.probes.shop import Store
 
+LONG = {"keep-partial-results", "own-background-tasks"}  # the probes wait for what goes on
+
 
 def judge(case: Case, load: Any, store: Store) -> list[Any]:
     app = case.make(load(case.page, case.pair), store)
@@ -17,9 +19,17 @@ def judge(case: Case, load: Any, store: Store) -> list[Any]:
 
 
 def parametrised(test: Any) -> Any:
-    known = [(case, kind) for case in CASES for kind in case.kinds]
-    names = [f"{case.pair}-{kind}" for case, kind in known]
-    return pytest.mark.parametrize(("case", "store"), known, ids=names, indirect=["store"])(test)
+    known = [
+        pytest.param(
+            case,
+            kind,
+            id=f"{case.pair}-{kind}",
+            marks=[pytest.mark.slow] if case.pair in LONG or kind != case.kinds[0] else [],
+        )
+        for case in CASES
+        for kind in case.kinds
+    ]
+    return pytest.mark.parametrize(("case", "store"), known, indirect=["store"])(test)
 
 
 @pytest.mark.filterwarnings("ignore")  # what a wrong half leaves behind is its own fault

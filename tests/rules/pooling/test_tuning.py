@@ -102,6 +102,7 @@ def test_the_pool_never_gets_more_than_its_share_nor_none():
     assert [pool_size(100, 0.05, share) for share in (20, 10, 7, 0)] == [10, 10, 7, 1]
 
 
+@pytest.mark.slow  # it offers the load to five pools
 @confirms(RULE, "larger-than-needed")
 async def requests_cease_to_wait_where_the_formula_says(postgres):
     """The smallest pool at which few requests wait is 0.6 to 1.5 times the computed one."""
