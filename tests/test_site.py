@@ -155,10 +155,22 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_site_replaces_an_earlier_one(tmp_path):
-    """What an earlier build left, and this one does not write, goes."""
-    folder = tmp_path / "site"
+    """What an earlier build wrote goes; `.git` stays; a file that nobody wrote here is refused."""
+    folder, git = tmp_path / "site", tmp_path / "site" / ".git" / "HEAD"
     main(["site", str(folder)])
-    (folder / "old.html").write_text("old")
-    main(["site", str(folder)])
+    (folder / "tools" / "index.html").write_text("old")
+    git.parent.mkdir()
+    git.write_text("ref")
+    replaced = main(["site", str(folder)])
+    (folder / "CNAME").write_text("docs.example")
+    refused = main(["site", str(folder)])
 
-    assert ((folder / "old.html").exists(), (folder / "index.html").exists()) == (False, True)
+    assert (replaced, refused, git.read_text()) == (0, 2, "ref")
+    assert (folder / "tools" / "index.html").read_text() != "old"
+    assert (folder / "CNAME").exists()
+
+
+@pytest.mark.parametrize("option", ["--url", "--repository"])
+def test_what_is_no_address_is_misuse(tmp_path, option):
+    """It would become the canonical address of every page."""
+    assert main(["site", str(tmp_path / "site"), option, "nonsense"]) == 2

@@ -155,10 +155,13 @@ def test_markdown_for_assistants_keeps_code_as_it_is(book):
 
 
 def test_a_page_names_the_repository_it_is_built_for(book):
-    """The placeholder for the owner is filled in."""
-    made = page(book, "# Start\n\n`npx skills add OWNER/python-backend`\n")
+    """The placeholder for the owner is filled in, in prose, code and description."""
+    made = page(
+        book, "# Start\n\n`OWNER/python-backend`\n\n```bash\nadd OWNER/python-backend\n```\n"
+    )
 
-    assert "npx skills add code.test/skill" in made.text
+    assert "code.test/skill" in made.text
+    assert "OWNER" not in made.text + made.description
 
 
 def test_a_terminal_links_the_traps_it_names(book):

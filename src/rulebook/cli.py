@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     ship.add_argument("--owner", help=owner)
     ship.set_defaults(run=_ship)
     site = command("site", "write the documentation site into a folder")
-    folder = "new, empty, or written by this command before"
+    folder = "new, empty, or written by this command before; its .git stays"
     site.add_argument("folder", type=Path, metavar="DIR", help=folder)
     url = "https://OWNER.github.io/python-backend/"
     site.add_argument("--url", default=url, help=f"where it will be read (default: {url})")

@@ -38,8 +38,10 @@ def build(root: Path, folder: Path, url: str, repository: str) -> int:
 
     Raises UseError when it may not be written there, SiteError when a page has a fault.
     """
-    if folder.exists() and not (folder.is_dir() and _ours(folder)):
-        raise UseError(f"{folder}: is neither empty nor a site of this command; choose another")
+    _refuse_foreign(folder)
+    for address in (url, repository):
+        if not re.match(r"https?://[^/\s]+", address):
+            raise UseError(f"{address}: is no address; begin it with https://")
     if find_spec("zensical") is None:
         raise UseError("zensical is missing; run `pip install -r requirements-test.txt`")
     book = read_book(root, url, repository)
@@ -54,10 +56,9 @@ def build(root: Path, folder: Path, url: str, repository: str) -> int:
         for name, text in plain_files(book, documents).items():
             (site / name).write_text(text, encoding="utf-8")
         (site / "search.json").write_text(lookup(book, documents), encoding="utf-8")
-        (site / MARKER).write_text("Written by `rulebook site`, which replaces this folder.\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        shutil.copytree(site, folder)
+        written = sorted(path.relative_to(site).as_posix() for path in _files(site))
+        (site / MARKER).write_text("\n".join([*written, MARKER, ""]), encoding="utf-8")
+        _replace(site, folder)
     return len(documents)
 
 
@@ -101,8 +102,36 @@ def run_generator(work: Path) -> None:
         raise SiteError("\n".join(faults) or said.strip())
 
 
-def _ours(folder: Path) -> bool:
-    return (folder / MARKER).exists() or not any(folder.iterdir())
+def _refuse_foreign(folder: Path) -> None:
+    """Raise UseError for a folder that holds more than a site of this command and `.git`."""
+    if folder.exists() and not folder.is_dir():
+        raise UseError(f"{folder}: is not a folder; choose another")
+    marker = folder / MARKER
+    written = marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
+    for path in _files(folder):
+        if path.relative_to(folder).as_posix() not in written:
+            raise UseError(f"{path}: was not put there by this command; choose another folder")
+
+
+def _files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.relative_to(folder).parts[0] != ".git"
+        and not (path.is_dir() and not path.is_symlink())
+    ]
+
+
+def _replace(site: Path, folder: Path) -> None:
+    """Put the new site beside the old one first, so that a full disk costs nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".site-", dir=folder.parent) as name:
+        fresh = shutil.copytree(site, Path(name, "new"))
+        for path in folder.iterdir():
+            if path.name != ".git":
+                path.rename(Path(name, path.name))
+        for path in list(fresh.iterdir()):
+            path.rename(folder / path.name)
 
 
 def _nav(book: Book, documents: list[Document]) -> list[dict[str, Any]]:

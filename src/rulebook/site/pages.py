@@ -86,8 +86,8 @@ def _document(book: Book, source: str, path: str, docs: Path) -> Document:
     return Document(
         path=path,
         title=title[1],
-        description=description,
-        text=book.addressed(with_code(book, HEADING.sub(_anchored, filled))),
+        description=book.addressed(description),
+        text=with_code(book, HEADING.sub(_anchored, book.addressed(filled))),
         plain=book.addressed(_untagged(absolute(book, plain, source))),
         meta={"kind": "home" if path == "index.md" else "text"},
     )
