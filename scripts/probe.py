@@ -15,8 +15,8 @@ Python that has the application's packages:
 
 A request is METHOD PATH [BODY]; the body is JSON or a form (a=1&b=2), the method WS a WebSocket.
 {{uuid}} and {{n}} differ each time, {{name}} is what the function of --setup returned for it.
-Without a request the GET routes that take no parameters are sent. Connections to hosts other than
-this machine are refused, but for those of --host.
+Without a request the GET routes that take no parameters are sent. TCP connections of this process
+to hosts other than this machine are refused, but for those of --host; a subprocess's are not.
 
 Exit status: 0 nothing found, 1 something was, 2 misuse, or nothing could be told.
 """

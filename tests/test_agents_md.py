@@ -238,3 +238,14 @@ def test_a_claude_md_that_hides_it_is_named(
     main(["install", str(project), "--agents-md", "--only", "claude"])
 
     assert ("@AGENTS.md" in capsys.readouterr().err) == said
+
+
+def test_a_formatter_may_add_and_drop_blank_lines(project: Path) -> None:
+    """Such a block is ours still: it is refreshed, and taken away."""
+    path = project / "AGENTS.md"
+    path.write_bytes(put(project).replace(b"-->\n\n", b"-->\n").replace(b"\n\n-", b"\n\n\n-"))
+
+    change = module.plan(project, AGENTS, wanted=False, force=False)
+
+    assert change
+    assert change.action == "updated"

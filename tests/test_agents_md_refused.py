@@ -30,9 +30,9 @@ def project(tmp_path: Path) -> Path:
 Spoil = Callable[[bytes], bytes]
 DAMAGE: dict[str, tuple[Spoil, int]] = {
     "its end is lost": (lambda text: text.replace(module.END, b""), 3),
-    "its start is lost": (lambda text: re.sub(rb"<!-- \S+:start.*", b"", text), 11),
-    "it is there twice": (lambda text: text + text[text.index(b"<!--") :], 12),
-    "its end is there twice": (lambda text: text + b"\n" + module.END, 13),
+    "its start is lost": (lambda text: re.sub(rb"<!-- \S+:start.*", b"", text), 13),
+    "it is there twice": (lambda text: text + text[text.index(b"<!--") :], 14),
+    "its end is there twice": (lambda text: text + b"\n" + module.END, 15),
     "it is upside down": (lambda text: module.END + b"\n" + text.replace(module.END, b""), 4),
     "a conflict is in it": (lambda text: text.replace(b"\n- For", b"\n=======\n- For"), 3),
     "its stamp is lost": (lambda text: re.sub(rb"start \w+", b"start", text), 3),

@@ -48,14 +48,15 @@ def shipped(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_tree_is_the_payload_and_three_files(tmp_path: Path) -> None:
+def test_the_tree_is_the_payload_and_four_files(tmp_path: Path) -> None:
     """What a user's agent does not need is not there."""
     assert main(["ship", str(tmp_path / "new" / "tree")]) == 0
     expected = {f"{SKILL}/{name}": data for name, data in payload(ROOT).items()}
     found = content(tmp_path / "new" / "tree")
 
     assert {name: found.pop(name) for name in expected} == expected
-    assert sorted(found) == [".claude-plugin/marketplace.json", "LICENSE", "README.md"]
+    beside = [".claude-plugin/marketplace.json", ".pre-commit-hooks.yaml", "LICENSE", "README.md"]
+    assert sorted(found) == beside
 
 
 def test_the_marketplace_there_has_the_version_and_the_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rulebook.cli import main
 from tests.harness import ROOT, pair_of
 
 PRE_COMMIT = Path(sys.executable).with_name("pre-commit")
@@ -39,14 +40,17 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of what the hook needs of ours, committed with the modes the files have here."""
+@pytest.fixture(scope="module", params=["main", "dist"])
+def hooks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hook needs of the branch main, with the modes the files have here; or dist."""
     folder = tmp_path_factory.mktemp("hooks")
-    shutil.copy2(ROOT / ".pre-commit-hooks.yaml", folder)
-    for name in ("scripts", "rules"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    if request.param == "dist":
+        assert main(["ship", str(folder)]) == 0
+    else:
+        shutil.copy2(ROOT / ".pre-commit-hooks.yaml", folder)
+        for name in ("scripts", "rules"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "hooks")

@@ -133,7 +133,8 @@ def _with(data: bytes, span: slice | None, skill: str, *, present: bool) -> byte
     # The last line's end, or what stands in the block: another would join the one before it.
     eol: bytes = [b"\n", *EOL.findall(data if span is None else data[span])][-1]
     body = TEXT.format(skill=skill).encode().split(b"\n")
-    block = eol.join([START + b" " + _digest(body) + b" -->", *body, END])
+    # Blank lines beside the markers: formatters of Markdown would put them there.
+    block = eol.join([START + b" " + _digest(body) + b" -->", b"", *body, b"", END])
     if span is not None:
         return data[: span.start] + block + data[span.stop :]
     if not present or _tail(data):
@@ -170,7 +171,7 @@ def _head(data: bytes) -> int:
 
 
 def _digest(body: list[bytes]) -> bytes:
-    return hashlib.sha256(b"\n".join(body)).hexdigest()[:12].encode()
+    return hashlib.sha256(b"\n".join(filter(None, body))).hexdigest()[:12].encode()
 
 
 def _writable(path: Path) -> bool:

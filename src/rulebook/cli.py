@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("rule", metavar="CATEGORY/NAME")
     new.set_defaults(run=_new)
     ship = command("ship", "write the branch that users install from: DIR/skills and a few files")
-    folder = "new, empty, or shipped into before; its .git stays"
+    folder = "new, empty, or shipped into before: that is replaced, but for its .git"
     ship.add_argument("folder", type=Path, metavar="DIR", help=folder)
     owner = "whose repository the texts name (default: as in pyproject.toml)"
     ship.add_argument("--owner", help=owner)
@@ -76,8 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         help="also put a block of at most 1,000 bytes into PROJECT/AGENTS.md that sends agents to"
         " the skill; each later install refreshes it, --uninstall removes it with the last copy",
     )
-    install.add_argument("--uninstall", action="store_true", help="remove the skill instead")
-    install.add_argument("--force", action="store_true", help="replace what is edited or not ours")
+    install.add_argument(
+        "--uninstall", action="store_true", help="remove the skill and folders that are empty then"
+    )
+    install.add_argument(
+        "--force", action="store_true", help="replace, or remove, what is edited or not ours"
+    )
     install.add_argument("--json", action="store_true", help="print what was done as JSON")
     install.set_defaults(run=_install)
     return parser

@@ -21,6 +21,8 @@ AUTHOR = {"name": "The python-backend authors"}
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 SKILL = f"skills/{NAME}"
 MARKETPLACE = ".claude-plugin/marketplace.json"
+HOOKS = ".pre-commit-hooks.yaml"
+HOOK = "scripts/review.py"  # pre-commit starts the file itself
 ANY = "*"  # in place of a hash
 README = Path(__file__).with_name("dist.md")
 
@@ -38,6 +40,7 @@ def tree(root: Path, owner: str) -> dict[str, bytes]:
         "LICENSE": files["LICENSE"],
         "README.md": readme(owner).encode(),
         MARKETPLACE: (json.dumps(market, indent=2) + "\n").encode(),
+        HOOKS: (root / HOOKS).read_bytes().replace(HOOK.encode(), f"{SKILL}/{HOOK}".encode()),
     }
     return beside | {f"{SKILL}/{name}": data for name, data in files.items()}
 
@@ -83,6 +86,8 @@ def ship(files: dict[str, bytes], folder: Path) -> None:
 def _replace(files: dict[str, bytes], folder: Path, spare: Path) -> None:
     fresh, old = spare / "new", spare / "old"
     write(files, fresh)
+    if HOOKS in files:
+        (fresh / SKILL / HOOK).chmod(0o755)
     old.mkdir()
     present = [path for path in folder.iterdir() if path.name not in (".git", spare.name)]
     moves = [(path, old / path.name) for path in present]
@@ -126,5 +131,5 @@ def _hashes(skill: Path) -> dict[str, str]:
         hashes = dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    unhashed = ("LICENSE", "README.md", MARKETPLACE, f"{SKILL}/MANIFEST.json")
+    unhashed = ("LICENSE", "README.md", MARKETPLACE, HOOKS, f"{SKILL}/MANIFEST.json")
     return {f"{SKILL}/{name}": each for name, each in hashes.items()} | dict.fromkeys(unhashed, ANY)

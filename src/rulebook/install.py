@@ -177,7 +177,9 @@ def _remove_empty(folder: Path) -> bool:
 def _refuse_foreign(path: Path) -> None:
     advice = "move it away, or repeat with --force"
     if path.is_symlink():
-        raise InstallError(f"{path}: is a link, not a copy made by this command; {advice}")
+        raise InstallError(
+            f"{path}: is a link, as the skills CLI makes it; update by that, or {advice}"
+        )
     if not path.is_dir():
         raise InstallError(f"{path}: is not a folder; {advice}")
     try:
