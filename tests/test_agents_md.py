@@ -227,17 +227,27 @@ def test_when_it_cannot_be_written_nothing_is_installed(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("Use uv.\n", True), ("@AGENTS.md\n", False), (None, False)]
+    ("name", "text", "said"),
+    [
+        ("CLAUDE.md", "Use uv.\n", "@AGENTS.md"),
+        ("CLAUDE.md", "Do not use AGENTS.md.\n", "@AGENTS.md"),
+        (".claude/CLAUDE.md", "Use uv.\n", "@../AGENTS.md"),
+        ("CLAUDE.local.md", "Use uv.\n", "@AGENTS.md"),
+        ("CLAUDE.md", "@AGENTS.md\n", None),
+        (".claude/CLAUDE.md", "@../AGENTS.md\n", None),
+        ("README.md", "Use uv.\n", None),
+    ],
 )
 def test_a_claude_md_that_hides_it_is_named(
-    project: Path, text: str | None, said: bool, capsys: pytest.CaptureFixture[str]
+    project: Path, name: str, text: str, said: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Claude Code reads AGENTS.md only where no CLAUDE.md is, or by its own line."""
-    if text:
-        (project / "CLAUDE.md").write_text(text)
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text(text)
     main(["install", str(project), "--agents-md", "--only", "claude"])
+    line = f"{project / name}: Claude Code reads it in place of AGENTS.md; write the line {said} "
 
-    assert ("@AGENTS.md" in capsys.readouterr().err) == said
+    assert (line in capsys.readouterr().err) == (said is not None)
 
 
 def test_a_formatter_may_add_and_drop_blank_lines(project: Path) -> None:

@@ -59,6 +59,15 @@ def test_the_readme_is_short() -> None:
     assert len(own.split()) <= 500
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_to_files(name: str) -> None:
+    """Relative ones, to what stands here."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?://)([^)#\s]+)\)", text)
+
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_no_registry_host_is_committed() -> None:
     """Pins name packages and versions, never where they came from."""
     pins = (ROOT / "requirements-test.txt").read_text(encoding="utf-8")

@@ -239,7 +239,7 @@ def test_library_skills_links_exactly_the_payload(wheel: Path, tmp_path: Path) -
     for command in (
         [uv(), "venv", "-q", "--python", sys.executable, ".venv"],
         [uv(), "pip", "install", "-q", "--no-index", "--python", ".venv/bin/python", wheel],
-        [*tool, "--all", "--yes", "--claude"],
+        [*tool, "--skill", "python-backend", "--yes", "--claude"],
         [*tool, "--check"],
     ):
         done = run(*command, cwd=tmp_path)

@@ -13,6 +13,8 @@ START, END = b"<!-- python-backend:start", b"<!-- python-backend:end -->"
 DIGEST = re.compile(rb" ([0-9a-f]{12}) -->")
 EOL = re.compile(rb"\r\n|\n|\r")
 BOM = b"\xef\xbb\xbf"
+INSTEAD = ("CLAUDE.md", ".claude/CLAUDE.md", "CLAUDE.local.md")
+IMPORT = re.compile(rb"@(?:\S*/)?AGENTS\.md")
 TEXT = """\
 ## Async Python: the skill python-backend
 
@@ -77,12 +79,14 @@ def plan(project: Path, skill: str | None, *, wanted: bool, force: bool) -> Chan
     return Change(target, old, new)
 
 
-def unread(project: Path) -> bool:
-    """Whether a CLAUDE.md that does not lead to AGENTS.md keeps Claude Code from reading it."""
-    claude, agents = project / "CLAUDE.md", project / NAME
-    if not claude.is_file() or (agents.exists() and claude.samefile(agents)):
-        return False
-    return NAME.encode() not in claude.read_bytes()
+def hidden_by(project: Path) -> Path | None:
+    """The file that Claude Code reads in place of AGENTS.md, if none of those imports it."""
+    agents = project / NAME
+    found = [project / name for name in INSTEAD if (project / name).is_file()]
+    for path in found:
+        if (agents.exists() and path.samefile(agents)) or IMPORT.search(path.read_bytes()):
+            return None
+    return found[0] if found else None
 
 
 @contextmanager

@@ -189,7 +189,7 @@ def _site(arguments: argparse.Namespace) -> int:
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    from rulebook.agents_md import AgentsMdError, unread
+    from rulebook.agents_md import AgentsMdError, hidden_by
     from rulebook.install import FOLDERS, InstallError, clone, install, uninstall
     from rulebook.payload import PayloadError, payload
 
@@ -222,9 +222,10 @@ def _install(arguments: argparse.Namespace) -> int:
     if not arguments.uninstall:
         for line in _advice(agents, cost, new=any(o.action != "unchanged" for o in outcomes)):
             print(line, file=sys.stderr)
-        if arguments.agents_md and unread(project):
-            text = "Claude Code reads it in place of AGENTS.md; write the line @AGENTS.md into it"
-            print(f"{project / 'CLAUDE.md'}: {text}", file=sys.stderr)
+        if arguments.agents_md and (hiding := hidden_by(project)):
+            line = "@../AGENTS.md" if hiding.parent.name == ".claude" else "@AGENTS.md"
+            text = f"Claude Code reads it in place of AGENTS.md; write the line {line} into it"
+            print(f"{hiding}: {text}", file=sys.stderr)
     return FINE
 
 
