@@ -63,7 +63,8 @@ def test_main_tells_the_same() -> None:
 
     assert [line for line in LINES if line not in own] == []
     assert [line for line in own if line not in LINES] == [
-        "uv add --dev python-backend-skill && uvx library-skills --skill python-backend --yes --claude",
+        "uv add --dev python-backend-skill"
+        " && uvx library-skills --skill python-backend --yes --claude",
         "uvx --from python-backend-skill python-backend-review .",
         "python3 src/rulebook install ../my-project",
     ]
