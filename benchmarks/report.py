@@ -57,7 +57,7 @@ def data(results: list[Result]) -> dict[str, Any]:
 
 def picture(results: list[Result]) -> str:
     """A bar for each variant with its bounds, as SVG; none for too few rounds."""
-    rows: list[tuple[str, Figure | None]] = [(TITLE, None)]
+    rows: list[tuple[str, Figure | None]] = [(f"{TITLE}; a bar ends at {CUT}", None)]
     for result in results:
         rows += [("", None), (CASES[result.case], None), *result.costs().items()]
     drawing = drawsvg.Drawing(WIDTH, HEIGHT * (len(rows) + 1), font_family="sans-serif")
