@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import anyio
+import pytest
 
 from tests.harness.errors import produces
 from tests.observers.waiting import turns
@@ -85,11 +86,13 @@ def a_loop_ends_before_its_task(cured):
     loop.close()
 
 
+@pytest.mark.parametrize("sent", [0, 4], ids=["between messages", "after a header"])
 @produces("asyncio", "bytes read on a total of")
-async def the_other_side_closes_between_messages(cured):
-    """A reader of four bytes meets the end of the stream; the cure takes it for the end."""
+async def the_other_side_closes(cured, sent):
+    """A reader meets the end of the stream; at a header the cure takes it for the end."""
 
     async def leave(reader, writer):
+        writer.write(bytes(8 if cured and sent else sent))
         writer.close()
 
     async with await asyncio.start_server(leave, "127.0.0.1", 0) as server:
@@ -100,5 +103,7 @@ async def the_other_side_closes_between_messages(cured):
         except asyncio.IncompleteReadError as error:
             if error.partial or not cured:
                 raise
+        else:
+            await reader.readexactly(4)
         finally:
             writer.close()

@@ -207,11 +207,14 @@ def a_list_is_separated_by_commas(cured, monkeypatch):
 
 @produces("fastapi", "field required (type=value_error.missing", where="python<3.14")
 def a_setting_of_pydantic_1_is_missing(cured, monkeypatch):
-    """Nothing in the environment has its name; the cure sets it."""
+    """Nothing in the environment has the name that `env=` gives; the cure sets it."""
     from pydantic import v1  # it warns on Python 3.14
 
     class Settings(v1.BaseSettings):
-        database_url: str
+        database_url: str = v1.Field(..., env="DATABASE_URL")
+
+        class Config:
+            env_prefix = "app_"
 
     if cured:
         monkeypatch.setenv("DATABASE_URL", "postgresql://db")

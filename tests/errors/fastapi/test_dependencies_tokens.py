@@ -11,7 +11,8 @@ import warnings
 from typing import Annotated
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -187,12 +188,21 @@ def a_key_lost_its_line_breaks(cured):
     jwt.encode({"sub": "7"}, given.replace(r"\n", "\n") if cured else given, "ES256")
 
 
+@pytest.mark.parametrize("size", [0, 30, len(PEM) - 30], ids=["empty", "one line", "no end"])
+def test_a_pem_without_its_end_has_no_framing(size):
+    """A PEM that is cut off is called so even where it begins as it should."""
+    with pytest.raises(ValueError, match="Unable to load PEM file") as caught:
+        jwt.encode({"sub": "7"}, PEM[:size], "ES256")
+
+    assert "MalformedFraming" in str(caught.value)
+
+
 @produces("fastapi", "Algorithm not supported")
 def a_token_names_another_algorithm(cured):
-    """The header's `alg` is in the list that is allowed, and PyJWT does not have it."""
-    key = secrets.token_urlsafe(32)
-    token = jwt.encode({"sub": "7", "exp": time.time() + 60}, key, "HS256")
+    """The header's `alg` is in the list that is allowed, and PyJWT calls it `EdDSA`."""
+    private = ed25519.Ed25519PrivateKey.generate()
+    token = jwt.encode({"sub": "7", "exp": time.time() + 60}, private, "EdDSA")
     if not cured:
-        header = base64.urlsafe_b64encode(json.dumps({"alg": "HS265"}).encode()).decode()
+        header = base64.urlsafe_b64encode(json.dumps({"alg": "Ed25519"}).encode()).decode()
         token = ".".join([header.rstrip("="), *token.split(".")[1:]])
-    jwt.decode(token, key, algorithms=["HS256" if cured else "HS265"])
+    jwt.decode(token, private.public_key(), algorithms=["EdDSA" if cured else "Ed25519"])

@@ -3,7 +3,9 @@
 import asyncio
 
 import psycopg
+import pytest
 from sqlalchemy import event, exc, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from tests.errors.pooling.engines import busy, end_backend, engine_of, way_to
@@ -40,19 +42,43 @@ async def a_backend_is_ended_during_a_statement(postgres_database):
         await slow
 
 
-@produces("pooling", "InterfaceError) connection is closed", where="sqlalchemy>=2.1")
-async def a_pooled_connection_has_died(postgres_database, cured):
-    """The server ended a connection that lay in the pool."""
-    async with engine_of(postgres_database, pool_size=1) as engine:
+async def die(database, driver):
+    """The server ends a connection, and its driver knows."""
+    await end_backend(database, driver.get_server_pid())
+    while not driver.is_closed():
+        await asyncio.sleep(0)
+
+
+async def in_the_pool(database, engine, cured):
+    """It lay in the pool; the cure looks at each checkout."""
+    if cured:
+        event.listen(engine.sync_engine, "checkout", refuse_closed)
+    async with engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+    await die(database, driver)
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+async def in_a_transaction(database, engine, cured):
+    """It was held over a slow call, and is looked at too; the cure gives it back before."""
+    event.listen(engine.sync_engine, "checkout", refuse_closed)
+    async with AsyncSession(engine) as session:
+        await session.execute(text("SELECT 1"))
+        held = await (await session.connection()).get_raw_connection()
+        driver = held.driver_connection
         if cured:
-            event.listen(engine.sync_engine, "checkout", refuse_closed)
-        async with engine.connect() as connection:
-            driver = (await connection.get_raw_connection()).driver_connection
-        await end_backend(postgres_database, driver.get_server_pid())
-        while not driver.is_closed():
-            await asyncio.sleep(0)
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+            await session.commit()
+        await die(database, driver)
+        await session.execute(text("SELECT 2"))
+
+
+@pytest.mark.parametrize("lose", [in_the_pool, in_a_transaction])
+@produces("pooling", "InterfaceError) connection is closed", where="sqlalchemy>=2.1")
+async def a_connection_has_died(postgres_database, cured, lose):
+    """The server ended a connection before its next statement."""
+    async with engine_of(postgres_database, pool_size=1) as engine:
+        await lose(postgres_database, engine, cured)
 
 
 @produces("pooling", "the underlying connection is closed")

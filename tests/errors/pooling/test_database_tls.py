@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -10,7 +11,31 @@ import psycopg
 import pytest
 
 from tests.harness.errors import produces
+from tests.harness.judge import run
 from tests.servers.tls import authority
+
+FORKED = """
+import os
+import select
+import sys
+
+import psycopg
+
+url = sys.argv[1]
+connection = psycopg.connect(url, sslmode="require", autocommit=True)
+child = os.fork()
+if not child:
+    {}
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+try:
+    connection.execute("SELECT 1")
+except psycopg.OperationalError as error:
+    print(f"psycopg.OperationalError: {{error}}")
+"""
+USED = 'connection.execute("SET idle_session_timeout = 20"); select.select([connection], [], [])'
+CLOSED = "connection.close()"
+OWN = 'psycopg.connect(url, sslmode="require").execute("SELECT 1")'
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +114,43 @@ async def asked_again(url, cut, *, cured):
             await (await connected()).execute("SELECT 1")
 
 
+async def forked(database, certified, line):
+    """What a process prints whose forked child does this before its parent goes on."""
+    async with front_of(database, certified) as front:
+        command = [sys.executable, "-c", FORKED.format(line), front.url]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        try:
+            printed, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode == 0
+        return printed.decode()
+
+
 @produces("pooling", "SSL connection has been closed unexpectedly")
 async def the_proxy_ends_a_session(postgres_database, certified, cured):
     """The other side closes its TLS in good order."""
     async with front_of(postgres_database, certified) as front:
         await asked_again(front.url, lambda: front.clients[0].close(), cured=cured)
+
+
+@produces("pooling", "decryption failed or bad record mac")
+async def a_forked_child_uses_its_parents_connection(postgres_database, certified, cured):
+    """The parent reads on after its child has read; the cure makes the child's own."""
+    return await forked(postgres_database, certified, OWN if cured else USED)
+
+
+async def a_forked_child_closes_its_parents_connection(postgres_database, certified):
+    return await forked(postgres_database, certified, CLOSED)
+
+
+def test_a_child_that_closes_ends_its_parents_tls(postgres_database, certified):
+    """A child's close is the server's good-bye to the parent."""
+    closes = a_forked_child_closes_its_parents_connection
+    printed = run(closes, 10, postgres_database=postgres_database, certified=certified)
+
+    assert "SSL connection has been closed unexpectedly" in printed
 
 
 @produces("pooling", "SSL error: unexpected eof while reading")

@@ -31,11 +31,12 @@ async def libpq_s_parameter_is_in_the_url(postgres_database, cured):
     await ask(f"{postgres_database.asyncpg}?{parameter}")
 
 
+@pytest.mark.parametrize("name", ["postgres", "postgres+asyncpg"])
 @produces("pooling", "Can't load plugin: sqlalchemy.dialects:postgres")
-async def a_provider_says_postgres(postgres_database, cured):
+async def a_provider_says_postgres(postgres_database, cured, name):
     """The URL begins with `postgres`, as libpq takes it."""
-    name = "postgresql" if cured else "postgres"
-    await ask(postgres_database.asyncpg.replace("postgresql", name, 1))
+    url = postgres_database.asyncpg.replace("postgresql+asyncpg", name, 1)
+    await ask(url.replace(f"{name}://", "postgresql+asyncpg://", 1) if cured else url)
 
 
 @produces("pooling", "Connect call failed")

@@ -4,16 +4,20 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2
+import pytest
 
 from tests.errors.pooling.answers import CLOSE, answering, slow
 from tests.harness.errors import produces
 from tests.observers.waiting import until
 from tests.servers.http import Answer, CountingServer
 from tests.servers.ports import free_port
+
+IMPATIENT = httpx2.Timeout(9, connect=0.05)
 
 
 @produces("pooling", "Cannot send a request, as the client has been closed")
@@ -110,9 +114,8 @@ async def the_answer_is_late(cured):
         assert (await client.get(upstream.url)).text == "ok"
 
 
-@produces("pooling", "httpx2.ConnectTimeout")
-async def a_server_accepts_nothing():
-    """A server's queue of connections is full, and it takes none from it."""
+async def a_server_is_full():
+    """Its queue of connections is full, and it takes none from it."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         waiting = [socket.socket() for _ in range(3)]
@@ -120,11 +123,36 @@ async def a_server_accepts_nothing():
             for each in waiting:
                 each.setblocking(False)
                 each.connect_ex(address)
-            async with httpx2.AsyncClient(timeout=httpx2.Timeout(9, connect=0.2)) as client:
+            async with httpx2.AsyncClient(timeout=IMPATIENT) as client:
                 await client.get(f"http://127.0.0.1:{address[1]}")
         finally:
             for each in waiting:
                 each.close()
+
+
+async def a_handshake_hangs():
+    """A connection stands, and nobody speaks TLS on it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with httpx2.AsyncClient(timeout=IMPATIENT) as client:
+            await client.get(f"https://127.0.0.1:{silent.getsockname()[1]}")
+
+
+async def the_loop_is_blocked():
+    """The server is there, and the client's own loop does something else."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        async with httpx2.AsyncClient(timeout=IMPATIENT) as client:
+            asking = asyncio.create_task(client.get(f"http://127.0.0.1:{server.getsockname()[1]}"))
+            while not asking.done():
+                await asyncio.sleep(0)
+                time.sleep(0.1)  # noqa: ASYNC251 - it is what the text is about
+            await asking
+
+
+@pytest.mark.parametrize("happens", [a_server_is_full, a_handshake_hangs, the_loop_is_blocked])
+@produces("pooling", "httpx2.ConnectTimeout")
+async def no_connection_stands_in_time(happens):
+    """What lies between the call and a connection takes longer than `connect`."""
+    await happens()
 
 
 @produces("pooling", "Attempted to access streaming response content")

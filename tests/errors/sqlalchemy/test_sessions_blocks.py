@@ -1,13 +1,17 @@
 """Texts of a transaction that was begun twice, ended too early, or used after an error."""
 
+import asyncio
 import contextlib
 
+import asyncpg
 import psycopg
+import pytest
 from sqlalchemy import event, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.errors.sqlalchemy.shop import Item
 from tests.harness.errors import produces
+from tests.harness.judge import run
 
 
 @produces("sqlalchemy", "Can't operate on closed transaction inside context manager")
@@ -27,6 +31,50 @@ async def a_helper_begins_after_a_query(shop, cured):
         async with session.begin_nested() if cured else session.begin():
             session.add(Item(name="pear"))
         await session.commit()
+
+
+@produces("sqlalchemy", "SAVEPOINT can only be used in transaction blocks")
+async def a_savepoint_meets_autocommit(shop, cured):
+    """An engine in AUTOCOMMIT begins no transaction that a savepoint could be a part of."""
+    options = {} if cured else {"isolation_level": "AUTOCOMMIT"}
+    async with (
+        shop.engine(**options) as engine,
+        engine.connect() as connection,
+        connection.begin_nested(),
+    ):
+        await connection.execute(select(1))
+
+
+async def kept_after_a_cancelled_begin(shop):
+    async with shop.asyncpg() as connection:
+        beginning = asyncio.create_task(connection.transaction().start())
+        await asyncio.sleep(0)
+        beginning.cancel()
+        await asyncio.wait([beginning])
+        # Where the server took the cancel in time, there is no transaction, and the text.
+        with contextlib.suppress(asyncpg.NoActiveSQLTransactionError):
+            async with connection.transaction():
+                await connection.execute("INSERT INTO items VALUES (2, 'pear', 1)")
+    async with shop.asyncpg() as another:
+        return await another.fetchval("SELECT count(*) FROM items WHERE name = 'pear'")
+
+
+def test_nothing_is_stored_after_a_cancelled_begin(shop):
+    """asyncpg takes the next block for a savepoint in a transaction that nobody commits."""
+    assert run(kept_after_a_cancelled_begin, 10, shop=shop) == 0
+
+
+async def committed_by_hand(shop):
+    async with shop.asyncpg() as connection, connection.transaction():
+        await connection.execute("COMMIT")
+        async with connection.transaction():
+            await connection.execute("SELECT 1")
+
+
+def test_a_commit_by_hand_leaves_an_inner_block_without_a_transaction(shop):
+    """Inside a block of asyncpg's, COMMIT ends what its inner block would be a part of."""
+    with pytest.raises(asyncpg.NoActiveSQLTransactionError, match="SAVEPOINT can only be"):
+        run(committed_by_hand, 10, shop=shop)
 
 
 @produces("sqlalchemy", "has already initialized a SQLAlchemy Transaction() object")

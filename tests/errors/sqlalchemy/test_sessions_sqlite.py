@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import aiosqlite
+import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import ARRAY, JSON, DateTime, NullPool, String, literal, select, text
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from tests.errors.fastapi.served import ask
 from tests.errors.sqlalchemy.shop import Base, Item, Line, Order
 from tests.harness.errors import produces
+from tests.harness.judge import run
 from tests.observers.waiting import turns
 
 
@@ -59,6 +61,23 @@ async def a_name_is_missing(cured):
         await session.commit()
 
 
+async def a_parent_is_deleted():
+    async with database() as engine, AsyncSession(engine) as session:
+        order = Order(lines=[Line()])
+        session.add(order)
+        await session.flush()
+        await session.delete(order)
+        await session.flush()
+
+
+def test_a_deleted_parent_takes_the_key_of_its_children():
+    """The column that gets no value is the children's foreign key, in an UPDATE."""
+    with pytest.raises(IntegrityError, match="NOT NULL constraint failed") as caught:
+        run(a_parent_is_deleted, 10)
+
+    assert caught.value.statement == "UPDATE lines SET order_id=? WHERE lines.id = ?"
+
+
 @produces("sqlalchemy", "FOREIGN KEY constraint failed")
 async def a_parent_is_missing(cured):
     """SQLite looks for parents where it was told to."""
@@ -69,6 +88,25 @@ async def a_parent_is_missing(cured):
             await session.flush()
         session.add(Line(order_id=7))
         await session.commit()
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [("", "SQLITE_CONSTRAINT_FOREIGNKEY"), ("ON DELETE RESTRICT", "SQLITE_CONSTRAINT_TRIGGER")],
+)
+def test_a_parent_with_children_is_deleted(rule: str, name: str) -> None:
+    """SQLite's own name for the conflict tells it from others, by the rule of the key."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+        connection.execute(f"CREATE TABLE children (parent INT REFERENCES parents (id) {rule})")
+        connection.execute("INSERT INTO parents VALUES (1)")
+        connection.execute("INSERT INTO children VALUES (1)")
+
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY constraint") as caught:
+            connection.execute("DELETE FROM parents")
+
+    assert caught.value.sqlite_errorname == name
 
 
 @produces("sqlalchemy", "SQLite objects created in a thread")
