@@ -3,16 +3,24 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from rulebook.model import Half
-from tests.observers.asgi import Exchange
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".cache" / "evidence"
 LONGEST = 400  # characters of a value
 MOST = 20  # members of a collection
 LARGEST = 1000  # from here on numbers are process ids, ports, times
+
+
+@runtime_checkable
+class Exchange(Protocol):
+    """What a client saw of a request, and the error that left the application."""
+
+    status: int
+    body: bytes
+    error: BaseException | None
 
 
 def keep(half: Half, values: dict[str, Any]) -> None:
