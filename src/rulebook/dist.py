@@ -6,13 +6,11 @@ Standard library only, so that a release needs nothing but Python.
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rulebook.folder import files_in, replace
 from rulebook.payload import NAME, payload, write
 from rulebook.versions import project_version
 
@@ -71,50 +69,21 @@ def ship(files: dict[str, bytes], folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise DistError(f"{folder}: is not a folder; choose another")
-    new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        _refuse_foreign(folder)
-        with tempfile.TemporaryDirectory(prefix=".ship-", dir=folder) as name:
-            _replace(files, folder, Path(name))
-    except BaseException:
-        if new:
-            shutil.rmtree(folder)
-        raise
+    _refuse_foreign(folder)
+    replace(folder, lambda fresh: _write(files, fresh))
 
 
-def _replace(files: dict[str, bytes], folder: Path, spare: Path) -> None:
-    fresh, old = spare / "new", spare / "old"
-    write(files, fresh)
+def _write(files: dict[str, bytes], folder: Path) -> None:
+    write(files, folder)
     if HOOKS in files:
-        (fresh / SKILL / HOOK).chmod(0o755)
-    old.mkdir()
-    present = [path for path in folder.iterdir() if path.name not in (".git", spare.name)]
-    moves = [(path, old / path.name) for path in present]
-    moves += [(path, folder / path.name) for path in fresh.iterdir()]
-    done: list[tuple[Path, Path]] = []
-    try:
-        for source, target in moves:
-            source.rename(target)
-            done.append((source, target))
-    except BaseException:
-        for source, target in reversed(done):
-            target.rename(source)
-        raise
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    for top in folder.iterdir():
-        if top.name != ".git":
-            yield top
-            yield from (path for path in top.rglob("*") if "__pycache__" not in path.parts)
+        (folder / SKILL / HOOK).chmod(0o755)
 
 
 def _refuse_foreign(folder: Path) -> None:
     """Raise DistError for what this command did not write, or somebody changed since."""
     hashes = _hashes(folder / SKILL)
-    for path in _inside(folder):
-        if path.is_dir() and not path.is_symlink():
+    for path in files_in(folder):
+        if "__pycache__" in path.parts:
             continue
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or name not in hashes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from rulebook.folder import files_in, replace
 from rulebook.site.book import Book, SiteError, read_book
 from rulebook.site.document import Document, front
 from rulebook.site.errors import error_document, index_document, title_of
@@ -56,9 +57,9 @@ def build(root: Path, folder: Path, url: str, repository: str) -> int:
         for name, text in plain_files(book, documents).items():
             (site / name).write_text(text, encoding="utf-8")
         (site / "search.json").write_text(lookup(book, documents), encoding="utf-8")
-        written = sorted(path.relative_to(site).as_posix() for path in _files(site))
+        written = sorted(path.relative_to(site).as_posix() for path in files_in(site))
         (site / MARKER).write_text("\n".join([*written, MARKER, ""]), encoding="utf-8")
-        _replace(site, folder)
+        replace(folder, lambda fresh: shutil.copytree(site, fresh))
     return len(documents)
 
 
@@ -108,30 +109,9 @@ def _refuse_foreign(folder: Path) -> None:
         raise UseError(f"{folder}: is not a folder; choose another")
     marker = folder / MARKER
     written = marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
-    for path in _files(folder):
+    for path in files_in(folder):
         if path.relative_to(folder).as_posix() not in written:
             raise UseError(f"{path}: was not put there by this command; choose another folder")
-
-
-def _files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.relative_to(folder).parts[0] != ".git"
-        and not (path.is_dir() and not path.is_symlink())
-    ]
-
-
-def _replace(site: Path, folder: Path) -> None:
-    """Put the new site beside the old one first, so that a full disk costs nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".site-", dir=folder.parent) as name:
-        fresh = shutil.copytree(site, Path(name, "new"))
-        for path in folder.iterdir():
-            if path.name != ".git":
-                path.rename(Path(name, path.name))
-        for path in list(fresh.iterdir()):
-            path.rename(folder / path.name)
 
 
 def _nav(book: Book, documents: list[Document]) -> list[dict[str, Any]]:
