@@ -22,6 +22,7 @@ class Evidence:
     path: Path
     line: int
     test: str
+    says: str  # the first paragraph of its docstring
 
 
 def read_evidence(root: Path) -> tuple[list[Evidence], list[Finding]]:
@@ -47,6 +48,7 @@ def read_evidence(root: Path) -> tuple[list[Evidence], list[Finding]]:
 def _of_function(
     path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef, names: dict[str, str]
 ) -> Iterator[Evidence | Finding]:
+    says = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
     for call in node.decorator_list:
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
             continue
@@ -62,7 +64,7 @@ def _of_function(
         if path.parents[1].name == "errors":
             page = f"errors/{page}"
         for key in keys:
-            yield Evidence(kind, page, key, path, call.lineno, node.name)
+            yield Evidence(kind, page, key, path, call.lineno, node.name, says)
         if ast.get_docstring(node) is None:
             yield Finding(path, node.lineno, f"{node.name} has no docstring", "say what it shows")
         if kind == "confirms" and not _can_fail(node):

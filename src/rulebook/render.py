@@ -132,9 +132,14 @@ def half_text(rules: dict[str, Page], rule: str, pair: str, verdict: str) -> str
     return None
 
 
+def llms_head() -> list[str]:
+    """What an index by https://llmstxt.org begins with."""
+    return [f"# {NAME}", "", f"> {SUMMARY}; every example is executed."]
+
+
 def llms_txt(rules: dict[str, Page]) -> str:
     """An index by https://llmstxt.org."""
-    lines = [f"# {NAME}", "", f"> {SUMMARY}; every example is executed."]
+    lines = llms_head()
     category = ""
     for rule in rules.values():
         if rule.category != category:

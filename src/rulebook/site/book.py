@@ -1,6 +1,5 @@
 """What the site is made from, read once: rules, error texts, tests, what the tools find."""
 
-import ast
 import importlib
 import json
 import re
@@ -82,12 +81,9 @@ class Book:
     def tests(self) -> dict[tuple[str, str, str], list[Test]]:
         """The tests that prove, confirm or produce something, by kind, page and key."""
         found = defaultdict(list)
-        sentences: dict[Path, dict[str, str]] = {}
         for each in self.evidence:
-            if each.path not in sentences:
-                sentences[each.path] = _sentences(each.path)
             place = f"{each.path.relative_to(self.root).as_posix()}#L{each.line}"
-            test = Test(each.test, sentences[each.path].get(each.test, ""), self.source(place))
+            test = Test(each.test, each.says, self.source(place))
             found[each.kind, each.page, each.key].append(test)
         return found
 
@@ -166,14 +162,6 @@ def read_book(root: Path, url: str, repository: str) -> Book:
         raise SiteError(f"{each.path}:{each.line}: {each.message}; {each.hint}")
     _anchors(entries)
     return Book(root, url.rstrip("/") + "/", repository.rstrip("/"), rules, entries, evidence)
-
-
-def _sentences(path: Path) -> dict[str, str]:
-    return {
-        node.name: (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
 
 
 def _anchors(entries: list[Entry]) -> None:

@@ -1,10 +1,8 @@
 """What programs read: the Markdown beside each page, llms.txt, robots.txt."""
 
-from rulebook.dist import SUMMARY
+from rulebook.render import llms_head
 from rulebook.site.book import Book
 from rulebook.site.document import Document, markdown_url
-
-NAME = "python-backend"
 
 
 def plain_files(book: Book, documents: list[Document]) -> dict[str, str]:
@@ -21,7 +19,7 @@ def plain_files(book: Book, documents: list[Document]) -> dict[str, str]:
 
 def _index(book: Book, documents: list[Document]) -> str:
     """An index by https://llmstxt.org, with absolute links to the Markdown of each page."""
-    lines = [f"# {NAME}", "", f"> {SUMMARY}; every example is executed."]
+    lines = llms_head()
     groups: dict[str, list[str]] = {}
     for each in documents:
         folder = each.path.split("/")[0] if "/" in each.path else "pages"
