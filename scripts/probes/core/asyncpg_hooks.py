@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from .database import SECRET, WRITES, Seen
 from .places import belongs, here, task_id
 from .trace import CURRENT, Hold, Trace
+from .wrapping import hooked
 
 RESETS = ("reset", "_reset")  # what cleans a connection that goes back to its pool
 
@@ -36,17 +37,8 @@ def watched(allowed: Callable[[str], bool], seen: Seen) -> Iterator[None]:
         (pool.Pool, "_acquire", hooks.acquires),
         (pool.Pool, "release", hooks.releases),
     ]
-    originals = []
-    for owner, name, wrapper in wrapped:
-        original = getattr(owner, name, None)
-        if original is not None:  # a private name that this version does not have
-            originals.append((owner, name, original))
-            setattr(owner, name, wrapper(original))
-    try:
+    with hooked(wrapped):
         yield
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)
 
 
 def _caller() -> tuple[str, str]:

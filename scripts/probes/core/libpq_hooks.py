@@ -7,24 +7,17 @@ from typing import Any
 from .database import Seen, hosts
 from .places import here
 from .trace import CURRENT
+from .wrapping import Wrapper, hooked
 
 
 @contextmanager
 def watched(allowed: Callable[[str], bool], seen: Seen) -> Iterator[None]:
     """Count what each request connects, and refuse a host that is not allowed."""
-    originals = []
-    for owner, name, wrapper in _found(_Hooks(allowed, seen)):
-        original = vars(owner)[name]
-        originals.append((owner, name, original))
-        setattr(owner, name, wrapper(original))
-    try:
+    with hooked(_found(_Hooks(allowed, seen))):
         yield
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)
 
 
-def _found(hooks: "_Hooks") -> Iterator[tuple[Any, str, Callable[[Any], Any]]]:
+def _found(hooks: "_Hooks") -> Iterator[tuple[Any, str, Wrapper]]:
     """What all connects go through, also those of a `connect` that was imported by its name."""
     try:
         import psycopg
