@@ -1,12 +1,14 @@
-"""Fixtures for every test: one PostgreSQL server a run, one database a worker, empty a test."""
+"""Fixtures for every test: one PostgreSQL server a run, one database a worker, what ships."""
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from rulebook.cli import main
 from tests.servers.postgres import Database, postgres_server
 
 SHARED = "PYTHON_BACKEND_TEST_POSTGRES"
@@ -45,3 +47,11 @@ def postgres(postgres_database: Database) -> Database:
     """An empty PostgreSQL database with nobody connected."""
     postgres_database.empty()
     return postgres_database
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dist tree, as `rulebook ship` writes it."""
+    folder = tmp_path_factory.mktemp("shipped") / "dist"
+    assert main(["ship", str(folder)]) == 0
+    return folder

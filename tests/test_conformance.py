@@ -5,20 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import strictyaml
 import yaml
 
 from rulebook.cli import main
 from tests.harness import ROOT
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds skills/python-backend, as `rulebook ship` writes it."""
-    folder = tmp_path_factory.mktemp("shipped") / "dist"
-    assert main(["ship", str(folder)]) == 0
-    return folder
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

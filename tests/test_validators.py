@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from rulebook.cli import main
 from tests.channels import programs
 from tests.harness import ROOT
 
@@ -19,14 +18,6 @@ SCANNER = "cisco-ai-skill-scanner==2.3.2"
 ACCEPTED = {
     ("DATA_EXFIL_NETWORK_REQUESTS", "examples/orders/lifespan.py"): "it is a client's session"
 }
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dist tree, as `rulebook ship` writes it."""
-    folder = tmp_path_factory.mktemp("shipped") / "dist"
-    assert main(["ship", str(folder)]) == 0
-    return folder
 
 
 def run(*command: str | Path, home: Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The programs that users install a skill by, at exact versions, from npm. Kept in .cache/."""
+"""Programs from npm at exact versions, such as users install a skill by. Kept in .cache/."""
 
 import os
 import platform
@@ -28,26 +28,26 @@ NODE_22 = f"node-{MACHINE}@22.23.3"
 
 def skills(package: str) -> list[str | Path]:
     """The command of a version of the skills CLI, by the Node.js it needs."""
-    node = _folder(NODE_22) / f"node-{MACHINE}" / "bin" / "node"
-    script = _folder(package) / "skills" / "bin" / "cli.mjs"
+    node = node_modules(NODE_22) / f"node-{MACHINE}" / "bin" / "node"
+    script = node_modules(package) / "skills" / "bin" / "cli.mjs"
     return [node if package == SKILLS[-1] else "node", script]
 
 
 def claude() -> list[str | Path]:
     """The command of Claude Code, which is a program of its own."""
-    return [_folder(CLAUDE) / "@anthropic-ai" / f"claude-code-{MACHINE}" / "claude"]
+    return [node_modules(CLAUDE) / "@anthropic-ai" / f"claude-code-{MACHINE}" / "claude"]
 
 
 def script(package: str) -> list[str | Path]:
     """The command of a package that runs on the Node.js at hand."""
     names = {CODEX: "codex", COPILOT: "copilot", GEMINI: "gemini", SKILL_CHECK: "skill-check"}
-    return ["node", (_folder(package) / ".bin" / names[package]).resolve()]
+    return ["node", (node_modules(package) / ".bin" / names[package]).resolve()]
 
 
-def _folder(package: str) -> Path:
+def node_modules(package: str) -> Path:
     """The node_modules of a package of its own, installed when it is not there yet."""
     if shutil.which("npm") is None:
-        pytest.skip("needs Node.js with npm to run what users install a skill by")
+        pytest.skip("needs Node.js with npm, which installs what this test runs")
     folder = PROGRAMS / package.replace("/", "+")
     if not folder.exists():
         PROGRAMS.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _folder(package: str) -> Path:
 
 def as_global(package: str) -> str:
     """A prefix under which npx finds the package as one that was installed globally."""
-    prefix = _folder(package).parent
+    prefix = node_modules(package).parent
     (prefix / "bin").mkdir(exist_ok=True)
     for program in (prefix / "node_modules" / ".bin").iterdir():
         link = prefix / "bin" / program.name

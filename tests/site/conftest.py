@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
+from tests.channels import programs
 from tests.harness import ROOT
 from tests.site.browser import chromium
 from tests.site.documents import Site
-from tests.site.packages import axe_source
 from tests.site.serve import serving
 
+AXE = "axe-core@4.14.1"
 REPOSITORY = "https://code.invalid/OWNER/python-backend"
 
 
@@ -34,9 +35,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="package")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """axe-core's source."""
-    return axe_source(tmp_path_factory.mktemp("axe"))
+def axe() -> str:
+    """The source of axe-core, the accessibility checker."""
+    return (programs.node_modules(AXE) / "axe-core/axe.min.js").read_text(encoding="utf-8")
 
 
 # Not for the session: while it lives, no other test of this process can run an event loop.
