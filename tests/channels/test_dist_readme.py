@@ -57,7 +57,7 @@ def test_the_readme_tells_something_for_every_agent() -> None:
 
 
 def test_main_tells_the_same() -> None:
-    """Its README has these lines, and others that test_wheel.py and test_install.py run."""
+    """Its README has these lines, and others that test_wheel.py and install/test_install.py run."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     own = typed(text.partition("## Install")[2].partition("\n## ")[0])
 

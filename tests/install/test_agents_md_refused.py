@@ -9,23 +9,7 @@ import pytest
 
 from rulebook import agents_md as module
 from rulebook.cli import main
-from tests.harness.agents import AGENTS, put, small_skill, take
-
-
-@pytest.fixture(autouse=True)
-def skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What is installed, unless a test names another root."""
-    root = small_skill(tmp_path / "skill")
-    monkeypatch.setattr("rulebook.cli.ROOT", root)
-    return root
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
-
+from tests.install.small import AGENTS, put, take
 
 Spoil = Callable[[bytes], bytes]
 DAMAGE: dict[str, tuple[Spoil, int]] = {

@@ -9,7 +9,7 @@ import pytest
 from rulebook import agents_md as module
 from rulebook.cli import main
 from tests.harness import ROOT
-from tests.harness.agents import AGENTS, CLAUDE, put, small_skill, take
+from tests.install.small import AGENTS, CLAUDE, put, take
 
 TEXTS = {
     "ends in a newline": b"# Project\n\nUse uv.\n",
@@ -28,21 +28,6 @@ TEXTS = {
     "has a form feed and a separator": b"a\x0cb\xe2\x80\xa8c\x1d\n",
     "speaks of the marker": b"The line `<!-- python-backend:start -->` begins a block.\n",
 }
-
-
-@pytest.fixture(autouse=True)
-def skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What is installed, unless a test names another root."""
-    root = small_skill(tmp_path / "skill")
-    monkeypatch.setattr("rulebook.cli.ROOT", root)
-    return root
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)

@@ -12,27 +12,12 @@ from rulebook import install as module
 from rulebook.cli import main
 from rulebook.payload import payload
 from tests.harness import ROOT
-from tests.harness.agents import AGENTS, CLAUDE, small_skill
+from tests.install.small import AGENTS, CLAUDE
 
 
 def content(folder: Path) -> dict[str, bytes]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-@pytest.fixture(autouse=True)
-def skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What is installed, unless a test names another root."""
-    root = small_skill(tmp_path / "skill")
-    monkeypatch.setattr("rulebook.cli.ROOT", root)
-    return root
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
 
 
 @pytest.mark.parametrize("folder", [AGENTS, CLAUDE])
